@@ -1,0 +1,42 @@
+# Every target does its own set-up; a second run starts in seconds.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: setup demo test verify lint format clean
+
+setup: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/rootshift demo
+
+test: lint
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow"
+
+verify: lint
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf build $(VENV) *.egg-info
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "Python must be 3.11 or newer; name one with: make PYTHON=..." >&2; exit 2; }
+	@for tool in g++ make perl; do command -v $$tool >/dev/null \
+	  || { echo "$$tool is missing: on Debian or Ubuntu, apt install g++ make perl" >&2; exit 2; }; done
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	  || { echo "the venv module is missing: on Debian or Ubuntu, apt install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test]"
+	@touch $@

@@ -1,0 +1,61 @@
+"""What several commands read from the command line: image sets, one image, a configuration."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from ..artifact import Artifact
+from ..config import AcceleratorConfig
+from ..errors import ImageError
+from ..images import ImageSet
+from ..preprocessing import Preprocessing, load_pixels
+
+EMBEDDED = "digits"
+"""The model that brings its own calibration and test images."""
+
+
+def calibration_images(model: str, source: str | None, preprocessing: Preprocessing) -> ImageSet:
+    """A folder, or the rows of a CSV that say `calibration`; the embedded model has its own."""
+    if source is None:
+        if model != EMBEDDED:
+            raise ImageError(f"--calibration must be given for {model}: a folder or a CSV file")
+        from ..quant.digits import digits_images
+
+        return digits_images("calibration", preprocessing)
+    path = Path(source)
+    if path.suffix.lower() == ".csv":
+        return ImageSet.from_csv(path, preprocessing, split="calibration")
+    return ImageSet.from_folder(path, preprocessing)
+
+
+def evaluation_images(
+    model: str, images: str | None, labels: str | None, preprocessing: Preprocessing
+) -> ImageSet:
+    """The rows of `labels` that do not say `calibration`; the embedded model has its own."""
+    if labels is None:
+        if model != EMBEDDED or images is not None:
+            raise ImageError("--labels must be given: a CSV file with columns file and label")
+        from ..quant.digits import digits_images
+
+        return digits_images("test", preprocessing)
+    return ImageSet.from_csv(labels, preprocessing, images_dir=images, split="evaluation")
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--array` or `--config`, never both."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--array", default="16x16", metavar="ROWSxCOLS", help="size of the array")
+    group.add_argument("--config", metavar="FILE.toml", help="a whole accelerator configuration")
+
+
+def accelerator_config(options: argparse.Namespace, artifact: Artifact) -> AcceleratorConfig:
+    """The configuration that the options name."""
+    if options.config is not None:
+        return AcceleratorConfig.load(options.config)
+    return AcceleratorConfig.for_artifact(artifact, options.array)
+
+
+def one_image(path: str, preprocessing: Preprocessing) -> np.ndarray:
+    """Pixels of one file as a batch: uint8 [1, H, W, C]."""
+    return load_pixels(path, preprocessing)[None]

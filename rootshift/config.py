@@ -1,0 +1,115 @@
+"""The configuration of one accelerator: the object that RTL, golden model and tools share."""
+
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from .artifact import Artifact
+from .errors import ConfigError
+from .formats import BASES, CODE_WIDTHS, EMBEDDING_MAX
+from .operators import Gemm, LayerNorm, Log2Softmax
+
+ARRAY_MAX = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceleratorConfig:
+    """Sizes and widths of the generated hardware.
+
+    Parameters:
+        rows, cols: size of the systolic array and of shift attention, 1..256.
+        activation_width, weight_width, log_width: widths of the codes, 3..8 bits each.
+        base: softmax base, "sqrt2" or "2".
+        lanes: values per cycle of requantizer, GELU table, LayerNorm and residual adder.
+        token_depth: tokens (and keys) that accumulator and score buffers hold, 1..4096.
+        channel_depth: channels that the parameter and row buffers hold, 1..4096.
+    Raises: ConfigError naming the field whose value is not legal.
+    """
+
+    rows: int = 16
+    cols: int = 16
+    activation_width: int = 4
+    weight_width: int = 4
+    log_width: int = 4
+    base: str = "sqrt2"
+    lanes: int = 4
+    token_depth: int = 256
+    channel_depth: int = 1024
+
+    def __post_init__(self) -> None:
+        limits = {
+            "rows": range(1, ARRAY_MAX + 1),
+            "cols": range(1, ARRAY_MAX + 1),
+            "activation_width": CODE_WIDTHS,
+            "weight_width": CODE_WIDTHS,
+            "log_width": CODE_WIDTHS,
+            "lanes": range(1, ARRAY_MAX + 1),
+            "token_depth": range(1, EMBEDDING_MAX + 1),
+            "channel_depth": range(1, EMBEDDING_MAX + 1),
+        }
+        for name, legal in limits.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value not in legal:
+                raise ConfigError(f"{name} must be in {legal[0]}..{legal[-1]}, not {value!r}")
+        if self.base not in BASES:
+            raise ConfigError(f"base must be one of {', '.join(BASES)}, not {self.base!r}")
+
+    @classmethod
+    def for_artifact(cls, artifact: Artifact, array: str) -> "AcceleratorConfig":
+        """The smallest widths and depths that run `artifact` on an array such as "16x16".
+
+        Raises: ConfigError where `array` is not written ROWSxCOLS or is out of range.
+        """
+        rows, cols = parse_array(array)
+        shapes = artifact.shapes()
+        softmax = [op for op in artifact.operators if isinstance(op, Log2Softmax)]
+        tokens = max(shapes[op.name][0] for op in artifact.operators if isinstance(op, Gemm))
+        channels = max(op.gain.size for op in artifact.operators if isinstance(op, LayerNorm))
+        return cls(
+            rows=rows,
+            cols=cols,
+            activation_width=artifact.bits.activations,
+            weight_width=artifact.bits.weights,
+            log_width=artifact.bits.log,
+            base=softmax[0].base if softmax else "sqrt2",
+            token_depth=tokens,
+            channel_depth=channels,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "AcceleratorConfig":
+        """Read a TOML file whose keys are the fields; fields left out take their defaults.
+
+        Raises: ConfigError naming the file, and the key where one is wrong.
+        """
+        try:
+            table: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise ConfigError(f"{path}: not TOML: {error}") from None
+        names = [field.name for field in fields(cls)]
+        unknown = sorted(set(table) - set(names))
+        if unknown:
+            raise ConfigError(f"{path}: key must be one of {', '.join(names)}, not {unknown[0]}")
+        try:
+            return cls(**table)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+    def to_toml(self) -> str:
+        """The TOML text that `load` reads back to an equal object."""
+        lines = (
+            f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}"
+            for key, value in asdict(self).items()
+        )
+        return "\n".join(lines) + "\n"
+
+
+def parse_array(text: str) -> tuple[int, int]:
+    """Rows and columns of "16x16"; raises ConfigError for any other spelling."""
+    rows, cross, cols = text.partition("x")
+    if not (cross and rows.isascii() and rows.isdigit() and cols.isascii() and cols.isdigit()):
+        raise ConfigError(f"array must be written ROWSxCOLS, not {text!r}")
+    return int(rows), int(cols)

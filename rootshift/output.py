@@ -1,0 +1,39 @@
+"""Files written whole or not at all, and only where their content changes."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from .errors import OutputError
+
+
+def write_file(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a file beside `path`, then put it in place.
+
+    Raises: OutputError where the file cannot be written; what was there before is kept.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                write(file)
+            os.chmod(name, 0o644)
+            os.replace(name, target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {error.strerror}") from None
+
+
+def write_if_changed(path: str | Path, content: bytes) -> bool:
+    """Write `content` unless the file holds it already; returns whether it was written."""
+    target = Path(path)
+    if target.is_file() and target.read_bytes() == content:
+        return False
+    write_file(target, lambda file: file.write(content))
+    return True

@@ -1,0 +1,79 @@
+"""Golden matrix products: `docs/numerics.md`, sections gemm and scores."""
+
+import numpy as np
+
+from ...formats import SCORE_WIDTH
+from .requantizer import requantizer
+
+
+def exact_dtype(bound: int) -> type[np.floating]:
+    """Float type in which integer sums of magnitude up to `bound` are exact in any order.
+
+    Every partial sum of integers below 2^24 (2^53) is a float32 (float64) number, so BLAS may add
+    in whatever order it likes.
+    """
+    return np.float32 if bound < 1 << 24 else np.float64
+
+
+def product(x: np.ndarray, stationary: np.ndarray, zero: np.ndarray | int) -> np.ndarray:
+    """`sum_k x[.., m, k] * (stationary[.., n, k] - zero[n])`, exact; float [.., M, N].
+
+    Equal to `acc - zero * sum` of the array, whose operands are the plain codes.
+    """
+    centered = stationary.astype(np.int32) - np.asarray(zero, np.int32)[..., None]
+    largest = int(np.abs(centered).max(initial=0)) * int(x.max(initial=0))
+    dtype = exact_dtype(largest * x.shape[-1])
+    return x.astype(dtype) @ np.swapaxes(centered.astype(dtype), -1, -2)
+
+
+def gemm(
+    x: np.ndarray,
+    *,
+    weight: np.ndarray,
+    weight_zero: np.ndarray,
+    bias: np.ndarray,
+    multiplier: np.ndarray,
+    shift: int,
+    zero: int,
+    width: int,
+) -> tuple[np.ndarray, int]:
+    """Affine layer on codes.
+
+    Parameters: `x` uint8 [.., T, K]; `weight` uint8 [N, K]; `weight_zero` int16 [N]; `bias` int32
+    [N]; the rest as in `requantizer`.
+    Returns: [.., T, N] of the output width, and the number of saturated values.
+    """
+    acc = product(x, weight, weight_zero).astype(np.float64)
+    acc += bias
+    return requantizer(acc, multiplier=multiplier, shift=shift, zero=zero, width=width)
+
+
+def scores(
+    query: np.ndarray,
+    key: np.ndarray,
+    *,
+    heads: int,
+    query_zero: int,
+    multiplier: int,
+    shift: int,
+) -> np.ndarray:
+    """Attention scores in units of 2^-8 octaves, without the terms that are constant along a row.
+
+    Parameters: `query` and `key` uint8 [.., T, D], heads side by side.
+    Returns: int32 [.., heads, T, T]; they fit 24 bits, so nothing saturates.
+    """
+    # Keys are the moving operand, queries the stationary one, as in the array.
+    acc = product(split_heads(key, heads), split_heads(query, heads), query_zero)
+    acc = np.swapaxes(acc, -1, -2).astype(np.float64)
+    return requantizer(acc, multiplier=multiplier, shift=shift, zero=0, width=SCORE_WIDTH)[0]
+
+
+def split_heads(x: np.ndarray, heads: int) -> np.ndarray:
+    """[.., T, heads * d] -> [.., heads, T, d]."""
+    return np.moveaxis(x.reshape(*x.shape[:-1], heads, -1), -2, -3)
+
+
+def merge_heads(x: np.ndarray) -> np.ndarray:
+    """[.., heads, T, d] -> [.., T, heads * d]."""
+    moved = np.moveaxis(x, -3, -2)
+    return moved.reshape(*moved.shape[:-2], -1)

@@ -1,0 +1,118 @@
+"""The golden integer model: executes an artifact, pixels to logits, keeping what is asked for."""
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from inspect import Parameter, signature
+from typing import Any
+
+import numpy as np
+
+from ...artifact import Artifact
+from ...operators import PIXELS, Operator
+from .gelu_table import gelu_table
+from .gemm import gemm, scores
+from .layernorm import layernorm
+from .log2_softmax import log2_softmax
+from .patchify import patchify
+from .residual_add import embed, pool, residual_add
+from .shift_attention import shift_attention
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "patchify": patchify,
+    "gemm": gemm,
+    "scores": scores,
+    "log2_softmax": log2_softmax,
+    "shift_attention": shift_attention,
+    "layernorm": layernorm,
+    "gelu_table": gelu_table,
+    "residual_add": residual_add,
+    "embed": embed,
+    "pool": pool,
+}
+"""Kind of operator -> golden function; its keyword arguments are fields of the operator."""
+
+
+def execute(operator: Operator, *inputs: np.ndarray) -> tuple[np.ndarray, int]:
+    """Output of one operator and the number of saturated values (0 where nothing can saturate)."""
+    function = FUNCTIONS[operator.kind]
+    arguments = {
+        name: getattr(operator, name)
+        for name, parameter in signature(function).parameters.items()
+        if parameter.kind is Parameter.KEYWORD_ONLY
+    }
+    result = function(*inputs, **arguments)
+    return result if isinstance(result, tuple) else (result, 0)
+
+
+@dataclass
+class Inference:
+    """What one run gives.
+
+    Fields: `logits` int32 [images, classes]; `tensors` the kept tensors, [images, ...];
+    `saturated` operator name -> number of clamped values.
+    """
+
+    logits: np.ndarray
+    tensors: dict[str, np.ndarray] = field(default_factory=dict)
+    saturated: Counter[str] = field(default_factory=Counter)
+
+
+class GoldenModel:
+    """Integer reference of the whole model; integers only, equal on every machine.
+
+    Parameters: `artifact`; `threads`, images computed side by side (NumPy releases the lock).
+    """
+
+    def __init__(self, artifact: Artifact, *, threads: int = 1) -> None:
+        self.artifact = artifact
+        self.threads = threads
+        self._last_use = {
+            name: position
+            for position, operator in enumerate(artifact.operators)
+            for name in operator.inputs
+        }
+
+    def run(self, pixels: np.ndarray, keep: Collection[str] = ()) -> Inference:
+        """Infer images.
+
+        Parameters: `pixels` uint8 [images, H, W, C]; `keep` names of tensors to give back.
+        Raises: TypeError or ValueError where `pixels` has another type or shape, KeyError for an
+        unknown name in `keep`.
+        """
+        shape = self.artifact.preprocessing.shape
+        if pixels.dtype != np.uint8:
+            raise TypeError(f"pixels must be uint8, not {pixels.dtype}")
+        if pixels.ndim != 4 or pixels.shape[1:] != shape:
+            raise ValueError(f"pixels must have shape [images, {shape}], not {pixels.shape}")
+        unknown = set(keep) - self.artifact.shapes().keys()
+        if unknown:
+            raise KeyError(f"no tensor is named {min(unknown)}")
+        if self.threads == 1:
+            parts = [self._infer(image, keep) for image in pixels]
+        else:
+            with ThreadPoolExecutor(self.threads) as pool_of_threads:
+                parts = list(pool_of_threads.map(lambda image: self._infer(image, keep), pixels))
+        return Inference(
+            np.stack([part.logits for part in parts]),
+            {name: np.stack([part.tensors[name] for part in parts]) for name in keep},
+            sum((part.saturated for part in parts), Counter()),
+        )
+
+    def _infer(self, pixels: np.ndarray, keep: Collection[str]) -> Inference:
+        tensors = {PIXELS: pixels}
+        kept = {PIXELS: pixels} if PIXELS in keep else {}
+        saturated: Counter[str] = Counter()
+        for position, operator in enumerate(self.artifact.operators):
+            inputs = [tensors[name] for name in operator.inputs]
+            output, clamped = execute(operator, *inputs)
+            tensors[operator.name] = output
+            if clamped:
+                saturated[operator.name] += clamped
+            if operator.name in keep:
+                kept[operator.name] = output
+            for name in operator.inputs:
+                if self._last_use[name] == position:
+                    tensors.pop(name, None)
+        return Inference(output.reshape(-1), kept, saturated)
