@@ -21,12 +21,22 @@ from safetensors.numpy import load, save
 
 from .bits import Bits
 from .errors import ArtifactError, ConfigError
-from .operators import KINDS, Operator, Shape, tensor_shapes
+from .formats import LOGIT_WIDTH
+from .operators import KINDS, Operator, Shape, Tensor, tensor_shapes
 from .preprocessing import Preprocessing
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
+
+_MANIFEST_FIELDS = {
+    "schema": int, "source": dict, "bits": dict, "preprocessing": dict, "operators": list,
+    "tensors_sha256": str, "manifest_sha256": str,
+}  # fmt: skip
+_BITS_FIELDS = {"weights": int, "activations": int, "log": int}
+_OPERATOR_FIELDS = {
+    "name": str, "kind": str, "inputs": list, "scale": float, "parameters": dict, "tensors": list,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -49,7 +59,12 @@ class Artifact:
     def __post_init__(self) -> None:
         if not self.operators:
             raise ArtifactError("operators must not be empty")
-        self.shapes()
+        last, shape = self.operators[-1], list(self.shapes().values())[-1]
+        if last.output_width != LOGIT_WIDTH or len(shape) != 2 or shape[0] != 1:
+            raise ArtifactError(
+                f"{last.name}: the last operator must make one row of {LOGIT_WIDTH}-bit logits, "
+                f"not {last.output_width} bits of shape {list(shape)}"
+            )
 
     def shapes(self) -> dict[str, Shape]:
         """Shape of every tensor of one image's inference, pixels to logits, in order."""
@@ -72,8 +87,6 @@ class Artifact:
         Raises: ArtifactError where `directory` exists and is not an artifact, or cannot be written.
         """
         target = Path(directory)
-        if target.exists() and not _replaceable(target):
-            raise ArtifactError(f"{target} must be a new, empty or artifact directory")
         payload = save(
             {
                 f"{operator.name}.{key}": np.ascontiguousarray(value)
@@ -84,16 +97,19 @@ class Artifact:
         manifest = {
             "schema": SCHEMA,
             "source": dict(self.source),
-            "bits": _bits_to_json(self.bits),
+            "bits": {key: getattr(self.bits, key) for key in _BITS_FIELDS},
             "preprocessing": self.preprocessing.to_json(),
             "operators": [_to_json(operator) for operator in self.operators],
             "tensors_sha256": hashlib.sha256(payload).hexdigest(),
         }
         manifest["manifest_sha256"] = _digest(manifest)
         try:
+            if target.exists() and not _replaceable(target):
+                raise ArtifactError(f"{target} must be a new, empty or artifact directory")
             _write(target, {TENSORS: payload, MANIFEST: _render(manifest)})
         except OSError as error:
-            raise ArtifactError(f"{target}: cannot be written: {error.strerror}") from None
+            reason = error.strerror or error
+            raise ArtifactError(f"{target}: cannot be written: {reason}") from None
 
     @classmethod
     def load(cls, directory: str | Path) -> "Artifact":
@@ -103,31 +119,20 @@ class Artifact:
         """
         path = Path(directory)
         manifest = _read_manifest(path / MANIFEST)
+        tensors = _read_tensors(path / TENSORS, manifest["tensors_sha256"])
         try:
-            payload = (path / TENSORS).read_bytes()
-        except OSError as error:
-            raise ArtifactError(f"{path / TENSORS}: cannot be read: {error.strerror}") from None
-        if hashlib.sha256(payload).hexdigest() != manifest.get("tensors_sha256"):
-            raise ArtifactError(f"{path / TENSORS}: altered or truncated: digest does not match")
-        try:
-            tensors = load(payload)
+            _check_fields("bits", manifest["bits"], _BITS_FIELDS)
             operators = tuple(_from_json(item, tensors) for item in manifest["operators"])
             if tensors:
-                raise ArtifactError(f"{TENSORS}: {min(tensors)} belongs to no operator")
+                raise ArtifactError(f"{TENSORS}: {min(tensors)!r} belongs to no operator")
             return cls(
                 source=manifest["source"],
                 bits=Bits(**manifest["bits"]),
                 preprocessing=Preprocessing.from_json(manifest["preprocessing"]),
                 operators=operators,
             )
-        except KeyError as error:
-            raise ArtifactError(f"{path / MANIFEST}: key {error} is missing") from None
-        except (ArtifactError, ConfigError, TypeError, ValueError, SafetensorError) as error:
+        except (ArtifactError, ConfigError, TypeError, ValueError) as error:
             raise ArtifactError(f"{path}: {error}") from None
-
-
-def _bits_to_json(bits: Bits) -> dict[str, int]:
-    return {"weights": bits.weights, "activations": bits.activations, "log": bits.log}
 
 
 def _render(manifest: Mapping[str, Any]) -> bytes:
@@ -150,41 +155,75 @@ def _to_json(operator: Operator) -> dict[str, Any]:
     }
 
 
+def _check_fields(owner: str, item: Any, kinds: Mapping[str, type]) -> None:
+    """Refuse what is not a JSON object of exactly these fields and kinds."""
+    if not isinstance(item, dict):
+        raise ArtifactError(f"{owner} must be of type dict, not {item!r}")
+    for key in sorted(kinds.keys() ^ item.keys()):
+        state = "missing" if key in kinds else "unknown"
+        raise ArtifactError(f"{owner}: field {key!r} is {state}")
+    for key, kind in kinds.items():
+        if not isinstance(item[key], kind):
+            raise ArtifactError(
+                f"{owner}: {key} must be of type {kind.__name__}, not {item[key]!r}"
+            )
+
+
 def _from_json(item: Any, tensors: dict[str, np.ndarray]) -> Operator:
     """One operator; takes its arrays out of `tensors`."""
-    name, kind = item["name"], item["kind"]
-    if not isinstance(name, str) or not all(isinstance(i, str) for i in item["inputs"]):
-        raise ArtifactError("operator and input names must be text")
-    if not isinstance(kind, str) or kind not in KINDS:
+    _check_fields("operator", item, _OPERATOR_FIELDS)
+    name, kind, inputs, parameters = (item[key] for key in ("name", "kind", "inputs", "parameters"))
+    for text in (name, *inputs):
+        if not (isinstance(text, str) and text.isprintable() and text):
+            raise ArtifactError(f"operator and input names must be printable text, not {text!r}")
+    if kind not in KINDS:
         raise ArtifactError(f"{name}: kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    rules = KINDS[kind].rules()
+    keys = sorted(key for key, rule in rules.items() if isinstance(rule, Tensor))
+    _check_fields(name, parameters, dict.fromkeys(rules.keys() - keys, object))
+    if item["tensors"] != keys:
+        raise ArtifactError(f"{name}: tensors must be {keys}, not {item['tensors']!r}")
     arrays = {}
-    for key in item["tensors"]:
+    for key in keys:
         if f"{name}.{key}" not in tensors:
             raise ArtifactError(f"{name}: {key} is missing in {TENSORS}")
         arrays[key] = tensors.pop(f"{name}.{key}")
-    return KINDS[kind](
-        name=name,
-        inputs=tuple(item["inputs"]),
-        scale=item["scale"],
-        **item["parameters"],
-        **arrays,
-    )
+    return KINDS[kind](name=name, inputs=tuple(inputs), scale=item["scale"], **parameters, **arrays)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        manifest = json.loads(content)
+        if not isinstance(manifest, dict) or "schema" not in manifest:
+            raise ArtifactError(f"{path}: not the manifest of an artifact")
+        schema = manifest["schema"]
+        if type(schema) is not int or schema != SCHEMA:
+            raise ArtifactError(f"{path}: schema must be {SCHEMA}, not {schema!r}")
+        whole = manifest.get("manifest_sha256") == _digest(manifest)
+        if not whole or content != _render(manifest):
+            raise ArtifactError(f"{path}: altered or truncated: digest does not match")
+        _check_fields(str(path), manifest, _MANIFEST_FIELDS)
     except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError:
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
         raise ArtifactError(f"{path}: altered or truncated: not JSON") from None
-    if not isinstance(manifest, dict) or "schema" not in manifest:
-        raise ArtifactError(f"{path}: not the manifest of an artifact")
-    if manifest["schema"] != SCHEMA:
-        raise ArtifactError(f"{path}: schema must be {SCHEMA}, not {manifest['schema']!r}")
-    if manifest.get("manifest_sha256") != _digest(manifest):
-        raise ArtifactError(f"{path}: altered: digest does not match")
     return manifest
+
+
+def _read_tensors(path: Path, digest: Any) -> dict[str, np.ndarray]:
+    try:
+        payload = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if hashlib.sha256(payload).hexdigest() != digest:
+        raise ArtifactError(f"{path}: altered or truncated: digest does not match")
+    try:
+        return load(payload)
+    except KeyError as error:  # safetensors looks the number type up
+        raise ArtifactError(f"{path}: tensors must be of integers, not {error}") from None
+    except (SafetensorError, ValueError) as error:
+        raise ArtifactError(f"{path}: not a safetensors file: {error}") from None
 
 
 def _replaceable(target: Path) -> bool:
@@ -208,11 +247,12 @@ def _write(target: Path, files: Mapping[str, bytes]) -> None:
                 os.fsync(file.fileno())
         if target.exists():
             target.rename(old)
-        try:
-            fresh.rename(target)
-        except OSError:
-            if old.exists():
-                old.rename(target)
-            raise
+        fresh.rename(target)
+    except BaseException:
+        # An interrupt between the two renames must not lose the old artifact either.
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if target.exists() or not old.exists():
+            shutil.rmtree(work, ignore_errors=True)

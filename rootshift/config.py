@@ -11,6 +11,7 @@ from .formats import BASES, CODE_WIDTHS, EMBEDDING_MAX
 from .operators import Gemm, LayerNorm, Log2Softmax
 
 ARRAY_MAX = 256
+CHANNELS_MAX = 1 << 14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,8 @@ class AcceleratorConfig:
         base: softmax base, "sqrt2" or "2".
         lanes: values per cycle of requantizer, GELU table, LayerNorm and residual adder.
         token_depth: tokens (and keys) that accumulator and score buffers hold, 1..4096.
-        channel_depth: channels that the parameter and row buffers hold, 1..4096.
+        channel_depth: inputs and outputs that one matrix product may have, 1..16384.
+        embedding_depth: channels of a LayerNorm row, 1..4096.
     Raises: ConfigError naming the field whose value is not legal.
     """
 
@@ -36,6 +38,7 @@ class AcceleratorConfig:
     lanes: int = 4
     token_depth: int = 256
     channel_depth: int = 1024
+    embedding_depth: int = 256
 
     def __post_init__(self) -> None:
         limits = {
@@ -46,7 +49,8 @@ class AcceleratorConfig:
             "log_width": CODE_WIDTHS,
             "lanes": range(1, ARRAY_MAX + 1),
             "token_depth": range(1, EMBEDDING_MAX + 1),
-            "channel_depth": range(1, EMBEDDING_MAX + 1),
+            "channel_depth": range(1, CHANNELS_MAX + 1),
+            "embedding_depth": range(1, EMBEDDING_MAX + 1),
         }
         for name, legal in limits.items():
             value = getattr(self, name)
@@ -64,8 +68,8 @@ class AcceleratorConfig:
         rows, cols = parse_array(array)
         shapes = artifact.shapes()
         softmax = [op for op in artifact.operators if isinstance(op, Log2Softmax)]
-        tokens = max(shapes[op.name][0] for op in artifact.operators if isinstance(op, Gemm))
-        channels = max(op.gain.size for op in artifact.operators if isinstance(op, LayerNorm))
+        products = [op for op in artifact.operators if isinstance(op, Gemm)]
+        norms = [op for op in artifact.operators if isinstance(op, LayerNorm)]
         return cls(
             rows=rows,
             cols=cols,
@@ -73,8 +77,9 @@ class AcceleratorConfig:
             weight_width=artifact.bits.weights,
             log_width=artifact.bits.log,
             base=softmax[0].base if softmax else "sqrt2",
-            token_depth=tokens,
-            channel_depth=channels,
+            token_depth=max(shapes[op.name][0] for op in products),
+            channel_depth=max(max(op.weight.shape) for op in products),
+            embedding_depth=max(op.gain.size for op in norms),
         )
 
     @classmethod

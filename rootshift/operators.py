@@ -19,6 +19,7 @@ from .formats import (
     GELU_INDEX_WIDTH,
     LOGIT_WIDTH,
     MULTIPLIER_WIDTH,
+    PIXEL_WIDTH,
     RESIDUAL_WIDTH,
     SCORE_WIDTH,
     SHIFT_MAX,
@@ -169,6 +170,26 @@ class Operator:
         """Shape of the output for the shapes of the inputs; raises ArtifactError if they clash."""
         return shapes[0]
 
+    @property
+    def output_width(self) -> int:
+        """Bits of an output value: unsigned codes up to 8, signed numbers above."""
+        return self.width
+
+    @property
+    def operand_widths(self) -> tuple[int, ...]:
+        """Bits that each operand must have: exactly so many, or, up to 8, a code of at most."""
+        return (RESIDUAL_WIDTH,) * self.operands
+
+    def check_operands(self, *makers: "Operator | None") -> None:
+        """Refuse operands of another width; `makers` made them, None where it is the pixels."""
+        for name, maker, want in zip(self.inputs, makers, self.operand_widths, strict=True):
+            have = maker.output_width if maker else PIXEL_WIDTH
+            if have > want or have < want > GELU_INDEX_WIDTH:
+                most = "at most " if want <= GELU_INDEX_WIDTH else ""
+                raise ArtifactError(
+                    f"{self.name}: input {name} must have {most}{want} bits, not {have}"
+                )
+
     def macs(self, *shapes: Shape) -> int:
         """Multiply-accumulates of the real-valued operator on one image."""
         return 0
@@ -201,6 +222,14 @@ class Patchify(Operator):
     kind: ClassVar[str] = "patchify"
     patch_height: int = _count()
     patch_width: int = _count()
+
+    @property
+    def operand_widths(self) -> tuple[int, ...]:
+        return (PIXEL_WIDTH,)
+
+    @property
+    def output_width(self) -> int:
+        return PIXEL_WIDTH
 
     def output_shape(self, *shapes: Shape) -> Shape:
         height, width, channels = shapes[0]
@@ -247,10 +276,15 @@ class Gemm(Operator):
                 f"{self.name}: zero must be 0 at width {self.width}, not {self.zero}"
             )
 
+    @property
+    def operand_widths(self) -> tuple[int, ...]:
+        return (self.input_width,)
+
     def output_shape(self, *shapes: Shape) -> Shape:
         channels, depth = self.weight.shape
-        self.match("depth", shapes[0][-1], depth)
-        return shapes[0][0], channels
+        tokens, codes = shapes[0]
+        self.match("depth", codes, depth)
+        return tokens, channels
 
     def macs(self, *shapes: Shape) -> int:
         return shapes[0][0] * self.weight.size
@@ -276,10 +310,19 @@ class Scores(Operator):
         self.fits("accumulator", acc, ACCUMULATOR_WIDTH)
         self.fits("score", _rounded(acc * self.multiplier, self.shift), SCORE_WIDTH)
 
+    @property
+    def operand_widths(self) -> tuple[int, ...]:
+        return self.input_width, self.input_width
+
+    @property
+    def output_width(self) -> int:
+        return SCORE_WIDTH
+
     def output_shape(self, *shapes: Shape) -> Shape:
+        tokens, width = shapes[0]
         self.match("query and key", shapes[1], shapes[0])
-        self.match("width", shapes[0][1], self.heads * self.head_width)
-        return self.heads, shapes[0][0], shapes[0][0]
+        self.match("width", width, self.heads * self.head_width)
+        return self.heads, tokens, tokens
 
     def macs(self, *shapes: Shape) -> int:
         return shapes[0][0] * shapes[0][0] * shapes[0][1]
@@ -293,6 +336,14 @@ class Log2Softmax(Operator):
     log_width: int = _code_width()
     base: str = _choice(*BASES)
     offset: int = _integer(*signed_range(16))
+
+    @property
+    def operand_widths(self) -> tuple[int, ...]:
+        return (SCORE_WIDTH,)
+
+    @property
+    def output_width(self) -> int:
+        return self.log_width
 
     def output_shape(self, *shapes: Shape) -> Shape:
         if shapes[0][-1] > EMBEDDING_MAX:
@@ -318,19 +369,32 @@ class ShiftAttention(Operator):
     zero: int = _zero()
     width: int = _code_width()
 
+    @property
+    def operand_widths(self) -> tuple[int, ...]:
+        return self.log_width, self.input_width
+
+    def check_operands(self, *makers: Operator | None) -> None:
+        super().check_operands(*makers)
+        softmax = makers[0]
+        if not isinstance(softmax, Log2Softmax):
+            raise ArtifactError(f"{self.name}: input {self.inputs[0]} must be log codes")
+        self.match("log_width", self.log_width, softmax.log_width)
+        self.match("base", self.base, softmax.base)
+
     def output_shape(self, *shapes: Shape) -> Shape:
-        heads, _, keys = shapes[0]
-        self.match("keys", shapes[1][0], keys)
-        if shapes[1][1] % heads:
+        heads, queries, keys = shapes[0]
+        values, width = shapes[1]
+        self.match("keys", values, keys)
+        if width % heads:
             raise ArtifactError(
-                f"{self.name}: width must be a multiple of {heads} heads, not {shapes[1][1]}"
+                f"{self.name}: width must be a multiple of {heads} heads, not {width}"
             )
         largest = code_max(self.input_width)
         reach = max(abs(self.value_zero), abs(largest - self.value_zero))
         headroom = attention_headroom(zero_code(self.log_width, self.base), self.base)
         total = (keys * reach) << headroom
         self.fits("sum", total * max(self.multiplier_even, self.multiplier_odd), 63)
-        return shapes[0][1], shapes[1][1]
+        return queries, width
 
     def macs(self, *shapes: Shape) -> int:
         _, queries, keys = shapes[0]
@@ -365,6 +429,10 @@ class GeluTable(Operator):
     table: np.ndarray = _tensor("uint8", "entries")
     width: int = _code_width()
 
+    @property
+    def operand_widths(self) -> tuple[int, ...]:
+        return (GELU_INDEX_WIDTH,)
+
     def check(self) -> None:
         self.match("entries", self.table.size, 1 << GELU_INDEX_WIDTH)
         if self.table.max() > code_max(self.width):
@@ -381,6 +449,10 @@ class ResidualAdd(Operator):
     operands: ClassVar[int] = 2
     shift: int = _integer(0, RESIDUAL_WIDTH - 1)
 
+    @property
+    def output_width(self) -> int:
+        return RESIDUAL_WIDTH
+
     def output_shape(self, *shapes: Shape) -> Shape:
         self.match("branch", shapes[1], shapes[0])
         return shapes[0]
@@ -393,6 +465,10 @@ class Embed(Operator):
     kind: ClassVar[str] = "embed"
     position: np.ndarray = _tensor("int16", "tokens", "channels")
     prefix: int = _integer(0, EMBEDDING_MAX)
+
+    @property
+    def output_width(self) -> int:
+        return RESIDUAL_WIDTH
 
     def output_shape(self, *shapes: Shape) -> Shape:
         tokens, channels = self.position.shape
@@ -409,6 +485,10 @@ class Pool(Operator):
     prefix: int = _integer(0, EMBEDDING_MAX)
     multiplier: int = _multiplier()
     shift: int = _shift()
+
+    @property
+    def output_width(self) -> int:
+        return RESIDUAL_WIDTH
 
     def output_shape(self, *shapes: Shape) -> Shape:
         tokens, channels = shapes[0]
@@ -440,9 +520,10 @@ PIXELS = "pixels"
 def tensor_shapes(operators: tuple[Operator, ...], image: Shape) -> dict[str, Shape]:
     """Shape of every tensor of one image's inference, in execution order.
 
-    Raises: ArtifactError for an unknown or repeated name, or shapes that clash.
+    Raises: ArtifactError for an unknown or repeated name, or shapes or widths that clash.
     """
     shapes = {PIXELS: image}
+    makers: dict[str, Operator | None] = {PIXELS: None}
     for operator in operators:
         missing = [name for name in operator.inputs if name not in shapes]
         if missing:
@@ -457,4 +538,6 @@ def tensor_shapes(operators: tuple[Operator, ...], image: Shape) -> dict[str, Sh
                 f"{operator.name}: inputs must have the axes of a {operator.kind}, "
                 f"not shapes {inputs}"
             ) from None
+        operator.check_operands(*(makers[name] for name in operator.inputs))
+        makers[operator.name] = operator
     return shapes

@@ -7,8 +7,8 @@ embedding.
 
 from __future__ import annotations
 
-import math
 import struct
+import sys
 import zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -192,5 +192,5 @@ def _check_channel_values(name: str, values: object, channels: int) -> None:
         raise TypeError(f"{name} must be a tuple of numbers, not {values!r}")
     if len(values) != channels:
         raise ValueError(f"{name} must have {channels} values, one per channel, not {len(values)}")
-    if not all(math.isfinite(v) for v in values):
+    if not all(abs(v) <= sys.float_info.max for v in values):
         raise ValueError(f"{name} must be finite, not {values}")

@@ -11,8 +11,8 @@ Progress = Callable[[int, int, str], None]
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress]:
-    """A bar that a `Progress` callback moves."""
-    with tqdm(desc=title, leave=False, dynamic_ncols=True) as bar:
+    """A bar that a `Progress` callback moves; silent where standard error is no terminal."""
+    with tqdm(desc=title, leave=False, dynamic_ncols=True, disable=None) as bar:
 
         def update(done: int, total: int, name: str = "") -> None:
             bar.total = total

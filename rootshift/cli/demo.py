@@ -1,0 +1,108 @@
+"""`rootshift demo`: the whole flow on the embedded model."""
+
+import argparse
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..bits import Bits
+from ..config import AcceleratorConfig
+from .evaluate import LEVELS, level_logits, measure
+from .generate import output_files, write_all
+from .progress import progress_bar
+from .sources import EMBEDDED, calibration_images, evaluation_images
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--bits", default="W4A4", help="such as W4A4 or W4A8L5")
+    parser.add_argument("--array", default="8x8", metavar="ROWSxCOLS")
+    parser.add_argument("--out", default="rootshift-demo", metavar="DIR")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """JSON: artifact, accuracy per level, files, label, units, compared, mismatches, seconds."""
+    bits = Bits.parse(options.bits)
+    out = Path(options.out)
+    began = time.perf_counter()
+
+    from ..quant.quantize import quantize
+    from ..testbench.hw.replay import replay
+
+    with progress_bar("1/4 calibrate and reparameterize") as progress:
+        artifact = quantize(
+            EMBEDDED,
+            "timm",
+            lambda preprocessing: calibration_images(EMBEDDED, None, preprocessing),
+            bits,
+            progress=progress,
+        )
+    config = AcceleratorConfig.for_artifact(artifact, options.array)
+    artifact.save(out / "artifact")
+
+    images = evaluation_images(EMBEDDED, None, None, artifact.preprocessing)
+    levels = {level: level_logits(level, artifact, None) for level in LEVELS}
+    accuracy = measure(levels, images, "2/4 evaluate")
+
+    pixels = images.pixels(0)
+    with progress_bar("3/4 generate Verilog") as progress:
+        files = output_files(artifact, config, pixels, progress)
+    write_all(out / "generated", files)
+
+    depth = sum(op.kind == "scores" for op in artifact.operators)
+    with progress_bar("4/4 simulate with Verilator") as progress:
+        replayed = replay(artifact, pixels, config, blocks=range(depth), progress=progress)
+    logits = levels["integer"](pixels[None])[0]
+    return {
+        "artifact": str(out / "artifact"),
+        "generated": str(out / "generated"),
+        "bits": str(bits),
+        "array": options.array,
+        "operators": len(artifact.operators),
+        **accuracy,
+        "files": len(files),
+        "label": int(logits.argmax()),
+        "expected_label": int(images.labels[0]),
+        "units": [asdict(unit) for unit in replayed],
+        "compared": sum(unit.compared for unit in replayed),
+        "mismatches": sum(unit.mismatches for unit in replayed),
+        "cycles": sum(unit.cycles for unit in replayed),
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+
+
+def render(result: dict[str, Any]) -> str:
+    """Text for people."""
+    lines = [
+        "A vision transformer trained on handwritten digits, quantized with RepQ-ViT to "
+        f"{result['bits']}:",
+        f"  {result['operators']} integer operators -> {result['artifact']}",
+        "",
+        f"Accuracy on {result['images']} test images      top-1    top-5",
+    ]
+    lines += [
+        f"  {level:32s} {result[level]['top1']:8.2f} {result[level]['top5']:8.2f}"
+        for level in LEVELS
+    ]
+    lines += [
+        "",
+        f"Verilog for a {result['array']} array, memory images, C header, test vectors:",
+        f"  {result['files']} files -> {result['generated']}",
+        "",
+        "Every operator of every encoder block on a test image, Verilator against golden:",
+        f"  {'unit':18s} {'operators':>9s} {'values':>9s} {'mismatches':>11s} {'cycles':>9s}",
+    ]
+    lines += [
+        f"  {unit['unit']:18s} {len(unit['operators']):9d} {unit['compared']:9d} "
+        f"{unit['mismatches']:11d} {unit['cycles']:9d}"
+        for unit in result["units"]
+    ]
+    lines += [f"  first mismatch: {unit['first']}" for unit in result["units"] if unit["first"]]
+    lines += [
+        "",
+        f"{result['compared']} values compared, {result['mismatches']} mismatches; "
+        f"the image shows a {result['expected_label']}, the integer model says "
+        f"{result['label']}. {result['seconds']:.0f} s.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,93 @@
+"""`rootshift evaluate`: accuracy of an artifact at float, fake or integer level."""
+
+import argparse
+from typing import Any
+
+from ..accuracy import Logits, evaluate
+from ..artifact import Artifact
+from ..errors import ConfigError, ModelError
+from ..images import ImageSet
+from .progress import progress_bar
+from .sources import evaluation_images
+
+LEVELS = ("float", "fake", "integer")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("artifact", metavar="ARTIFACT")
+    parser.add_argument("--images", metavar="DIR", help="the CSV's own folder if left out")
+    parser.add_argument("--labels", metavar="CSV", help="columns file, label and perhaps split")
+    parser.add_argument("--level", nargs="+", choices=LEVELS, default=["integer"])
+    parser.add_argument(
+        "--weights", metavar="FILE|timm", help="float weights of the model, for level float"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="use the first N images only")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """JSON: images, and per level top1 and top5 in percent."""
+    if options.limit is not None and options.limit < 1:
+        raise ConfigError(f"--limit must be at least 1, not {options.limit}")
+    artifact = Artifact.load(options.artifact)
+    images = evaluation_images(
+        artifact.source["model"], options.images, options.labels, artifact.preprocessing
+    )
+    if options.limit is not None and options.limit < len(images):
+        images = images.take(range(options.limit))
+    levels = {level: level_logits(level, artifact, options.weights) for level in options.level}
+    return measure(levels, images)
+
+
+def measure(levels: dict[str, Logits], images: ImageSet, title: str = "evaluate") -> dict[str, Any]:
+    """Accuracy of each level as JSON."""
+    with progress_bar(title) as progress:
+        accuracy = evaluate(levels, images, progress=progress)
+    result: dict[str, Any] = {"images": len(images)}
+    for level, found in accuracy.items():
+        result[level] = {"top1": round(found.top1, 2), "top5": round(found.top5, 2)}
+    return result
+
+
+def render(result: dict[str, Any]) -> str:
+    """Text for people."""
+    lines = [f"{result['images']} images       top-1    top-5"]
+    lines += [
+        f"  {level:12s} {found['top1']:8.2f} {found['top5']:8.2f}"
+        for level, found in result.items()
+        if level in LEVELS
+    ]
+    return "\n".join(lines)
+
+
+def level_logits(level: str, artifact: Artifact, weights: str | None) -> Logits:
+    """Source of logits at one level; `weights` is needed for float ones of a local file only."""
+    if level == "integer":
+        from ..sim.golden.model import GoldenModel
+
+        golden = GoldenModel(artifact)
+        return lambda pixels: golden.run(pixels).logits
+
+    import torch
+
+    if level == "fake":
+        from ..quant.fake import FakeModel
+
+        model = FakeModel(artifact)
+    else:
+        model = _float_model(artifact, weights)
+    return lambda pixels: model.logits(torch.from_numpy(pixels)).numpy()
+
+
+def _float_model(artifact: Artifact, weights: str | None) -> Any:
+    from ..quant.float import FloatModel
+    from ..quant.models import load_model
+    from ..quant.quantize import state_digest
+
+    recorded = artifact.source["weights"]
+    if weights is None and recorded != "timm":
+        raise ModelError(f"--weights must name the float weights, {recorded}, for level float")
+    model = load_model(artifact.source["model"], weights or "timm")
+    if state_digest(model) != artifact.source["weights_sha256"]:
+        raise ModelError(f"--weights must be the ones that were quantized, not {weights}")
+    return FloatModel(model, artifact.preprocessing)
