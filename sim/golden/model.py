@@ -63,9 +63,12 @@ class GoldenModel:
     """Integer reference of the whole model; integers only, equal on every machine.
 
     Parameters: `artifact`; `threads`, images computed side by side (NumPy releases the lock).
+    Raises: ValueError where `threads` is not positive.
     """
 
     def __init__(self, artifact: Artifact, *, threads: int = 1) -> None:
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
         self.artifact = artifact
         self.threads = threads
         self._last_use = {
@@ -85,7 +88,12 @@ class GoldenModel:
         if pixels.dtype != np.uint8:
             raise TypeError(f"pixels must be uint8, not {pixels.dtype}")
         if pixels.ndim != 4 or pixels.shape[1:] != shape:
-            raise ValueError(f"pixels must have shape [images, {shape}], not {pixels.shape}")
+            want = ["images", *shape]
+            raise ValueError(
+                f"pixels must have shape [{', '.join(map(str, want))}], not {list(pixels.shape)}"
+            )
+        if not len(pixels):
+            raise ValueError("pixels must hold at least one image, not 0")
         unknown = set(keep) - self.artifact.shapes().keys()
         if unknown:
             raise KeyError(f"no tensor is named {min(unknown)}")
