@@ -22,7 +22,8 @@ from safetensors.numpy import load, save
 from .bits import Bits
 from .errors import ArtifactError, ConfigError
 from .formats import LOGIT_WIDTH
-from .operators import KINDS, Operator, Shape, Tensor, tensor_shapes
+from .operator_base import Operator, Shape, Tensor
+from .operators import KINDS, tensor_shapes
 from .preprocessing import Preprocessing
 
 SCHEMA = 1
@@ -104,12 +105,12 @@ class Artifact:
         }
         manifest["manifest_sha256"] = _digest(manifest)
         try:
-            if target.exists() and not _replaceable(target):
-                raise ArtifactError(f"{target} must be a new, empty or artifact directory")
+            check_replaceable(target)
             _write(target, {TENSORS: payload, MANIFEST: _render(manifest)})
         except OSError as error:
-            reason = error.strerror or error
-            raise ArtifactError(f"{target}: cannot be written: {reason}") from None
+            # What stands in the way of the folder is a file.
+            known = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
+            raise ArtifactError(f"{target}: cannot be written: {known or error}") from None
 
     @classmethod
     def load(cls, directory: str | Path) -> "Artifact":
@@ -226,11 +227,13 @@ def _read_tensors(path: Path, digest: Any) -> dict[str, np.ndarray]:
         raise ArtifactError(f"{path}: not a safetensors file: {error}") from None
 
 
-def _replaceable(target: Path) -> bool:
-    if not target.is_dir():
-        return False
-    content = {entry.name for entry in target.iterdir()}
-    return content <= {MANIFEST, TENSORS}
+def check_replaceable(directory: str | Path) -> None:
+    """Refuse a place where `Artifact.save` would destroy something else: ArtifactError."""
+    target = Path(directory)
+    if not target.exists():
+        return
+    if not target.is_dir() or {entry.name for entry in target.iterdir()} - {MANIFEST, TENSORS}:
+        raise ArtifactError(f"{target} must be a new, empty or artifact directory")
 
 
 def _write(target: Path, files: Mapping[str, bytes]) -> None:

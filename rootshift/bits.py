@@ -6,28 +6,22 @@ from dataclasses import dataclass
 from .errors import ConfigError
 from .formats import CODE_WIDTHS
 
-_SPELLING = re.compile(r"W(\d+)A(\d+)(?:L(\d+))?", re.IGNORECASE)
+_SPELLING = re.compile(r"W(\d{1,9})A(\d{1,9})(?:L(\d{1,9}))?", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
 class Bits:
     """Widths, each from 3 to 8 and independent of the others.
 
-    Parameters
-    ----------
-    weights : int
-        Width of a weight code (W).
-    activations : int
-        Width of an activation code (A).
-    log : int, optional
-        Width of a softmax log code (L); as wide as an activation code if left out.
+    Parameters:
+        weights: int. Width of a weight code (W).
+        activations: int. Width of an activation code (A).
+        log: int, optional. Width of a softmax log code (L); as wide as an activation code if left
+            out.
 
-    Raises
-    ------
-    TypeError
-        A width is not an integer.
-    ConfigError
-        A width lies outside 3..8.
+    Raises:
+        TypeError: A width is not an integer.
+        ConfigError: A width lies outside 3..8.
     """
 
     weights: int
@@ -48,14 +42,11 @@ class Bits:
 
     @classmethod
     def parse(cls, text: str) -> "Bits":
-        """Read ``W4A4`` or ``W4A4L5`` (case does not matter; L defaults to A).
+        """Read `W4A4` or `W4A4L5` (case does not matter; L defaults to A).
 
-        Raises
-        ------
-        TypeError
-            ``text`` is not a string.
-        ConfigError
-            The spelling or a width is wrong.
+        Raises:
+            TypeError: `text` is not a string.
+            ConfigError: The spelling or a width is wrong.
         """
         if not isinstance(text, str):
             raise TypeError(f"bits must be a string such as 'W4A4', not {text!r}")

@@ -1,5 +1,6 @@
 """The configuration of one accelerator: the object that RTL, golden model and tools share."""
 
+import re
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,6 +13,9 @@ from .operators import Gemm, LayerNorm, Log2Softmax
 
 ARRAY_MAX = 256
 CHANNELS_MAX = 1 << 14
+CHANNEL_GROUPS_MAX = 4096
+"""Groups of `cols` output channels whose requantizer parameters a unit can hold."""
+_ARRAY = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +28,8 @@ class AcceleratorConfig:
         base: softmax base, "sqrt2" or "2".
         lanes: values per cycle of requantizer, GELU table, LayerNorm and residual adder.
         token_depth: tokens (and keys) that accumulator and score buffers hold, 1..4096.
-        channel_depth: inputs and outputs that one matrix product may have, 1..16384.
+        channel_depth: inputs and outputs that one matrix product may have, 1..16384, and at most
+            4096 times `cols`.
         embedding_depth: channels of a LayerNorm row, 1..4096.
     Raises: ConfigError naming the field whose value is not legal.
     """
@@ -56,8 +61,14 @@ class AcceleratorConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value not in legal:
                 raise ConfigError(f"{name} must be in {legal[0]}..{legal[-1]}, not {value!r}")
-        if self.base not in BASES:
+        if not isinstance(self.base, str) or self.base not in BASES:
             raise ConfigError(f"base must be one of {', '.join(BASES)}, not {self.base!r}")
+        most = CHANNEL_GROUPS_MAX * self.cols
+        if self.channel_depth > most:
+            raise ConfigError(
+                f"channel_depth must be at most {most} with {self.cols} cols, "
+                f"not {self.channel_depth}"
+            )
 
     @classmethod
     def for_artifact(cls, artifact: Artifact, array: str) -> "AcceleratorConfig":
@@ -70,6 +81,7 @@ class AcceleratorConfig:
         softmax = [op for op in artifact.operators if isinstance(op, Log2Softmax)]
         products = [op for op in artifact.operators if isinstance(op, Gemm)]
         norms = [op for op in artifact.operators if isinstance(op, LayerNorm)]
+        tokens = max(shapes[op.name][0] for op in products)
         return cls(
             rows=rows,
             cols=cols,
@@ -77,10 +89,28 @@ class AcceleratorConfig:
             weight_width=artifact.bits.weights,
             log_width=artifact.bits.log,
             base=softmax[0].base if softmax else "sqrt2",
-            token_depth=max(shapes[op.name][0] for op in products),
-            channel_depth=max(max(op.weight.shape) for op in products),
-            embedding_depth=max(op.gain.size for op in norms),
+            token_depth=tokens,
+            # In scores every query is an output channel.
+            channel_depth=max(tokens, *(max(op.weight.shape) for op in products)),
+            embedding_depth=max((op.gain.size for op in norms), default=1),
         )
+
+    def check_fits(self, artifact: Artifact) -> None:
+        """Refuse an artifact that this hardware cannot run: ConfigError naming field and need."""
+        need = AcceleratorConfig.for_artifact(artifact, f"{self.rows}x{self.cols}")
+        # Codes saturate at the ends of their width: another width computes another model.
+        for name in ("activation_width", "log_width", "base"):
+            if getattr(self, name) != getattr(need, name):
+                raise ConfigError(
+                    f"{name} must be the artifact's, {getattr(need, name)}, "
+                    f"not {getattr(self, name)}"
+                )
+        for name in ("weight_width", "token_depth", "channel_depth", "embedding_depth"):
+            if getattr(self, name) < getattr(need, name):
+                raise ConfigError(
+                    f"{name} must be at least {getattr(need, name)} for the artifact, "
+                    f"not {getattr(self, name)}"
+                )
 
     @classmethod
     def load(cls, path: str | Path) -> "AcceleratorConfig":
@@ -92,7 +122,7 @@ class AcceleratorConfig:
             table: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: not TOML: {error}") from None
         names = [field.name for field in fields(cls)]
         unknown = sorted(set(table) - set(names))
@@ -100,7 +130,7 @@ class AcceleratorConfig:
             raise ConfigError(f"{path}: key must be one of {', '.join(names)}, not {unknown[0]}")
         try:
             return cls(**table)
-        except ConfigError as error:
+        except (ConfigError, ValueError) as error:  # ValueError: too many digits to print
             raise ConfigError(f"{path}: {error}") from None
 
     def to_toml(self) -> str:
@@ -114,7 +144,8 @@ class AcceleratorConfig:
 
 def parse_array(text: str) -> tuple[int, int]:
     """Rows and columns of "16x16"; raises ConfigError for any other spelling."""
-    rows, cross, cols = text.partition("x")
-    if not (cross and rows.isascii() and rows.isdigit() and cols.isascii() and cols.isdigit()):
+    match = _ARRAY.fullmatch(text)
+    if match is None:
         raise ConfigError(f"array must be written ROWSxCOLS, not {text!r}")
+    rows, cols = match.groups()
     return int(rows), int(cols)

@@ -25,5 +25,9 @@ class CalibrationError(RootshiftError):
     """Calibration met values that no quantizer can represent; the message names the layer."""
 
 
+class ToolError(RootshiftError):
+    """A program that the work needs, such as the C++ compiler, is missing or has failed."""
+
+
 class OutputError(RootshiftError):
     """A file or directory cannot be written."""

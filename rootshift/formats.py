@@ -73,7 +73,7 @@ def exp2_table() -> np.ndarray:
 
 
 def log2_table() -> np.ndarray:
-    """`round(256 * log2(1 + (m + 1/2)/256))` for m = 0..255; int64 [256], values of 8 bits."""
+    """`round(256 * log2(1 + (m + 1/2)/256))` for m = 0..255; int64 [256], 0 to 256 (9 bits)."""
     steps = 1 << SCORE_FRACTION
     middle = 1 + (np.arange(steps) + 0.5) / steps
     return np.rint(steps * np.log2(middle)).astype(np.int64)
@@ -85,16 +85,17 @@ def fixed_point(scale: np.ndarray | float) -> tuple[np.ndarray, int]:
     Parameters: `scale`, positive finite floats of any shape.
     Returns: uint16 multipliers of the same shape, the largest in [2^15, 2^16) unless the shift
     reaches `SHIFT_MAX`, and the shift, 0..47. Relative error of the largest factor below 2^-16.
-    Raises: ValueError where a factor is not positive and finite or is 2^16 or more.
+    Raises: ValueError where a factor is not positive and finite, or rounds to 2^16 or more.
     """
     scale = np.asarray(scale, np.float64)
-    if not (np.isfinite(scale).all() and (scale > 0).all()):
-        raise ValueError(f"scale must be positive and finite, not {scale.min()!r}")
+    bad = scale[~(np.isfinite(scale) & (scale > 0))]
+    if bad.size:
+        raise ValueError(f"scale must be positive and finite, not {float(bad.flat[0])!r}")
     largest = float(scale.max())
     shift = MULTIPLIER_WIDTH - 1 - int(np.floor(np.log2(largest)))
     if np.rint(largest * 2.0**shift) > code_max(MULTIPLIER_WIDTH):
         shift -= 1
     if shift < 0:
-        raise ValueError(f"scale must be below 2^{MULTIPLIER_WIDTH}, not {largest!r}")
+        raise ValueError(f"scale must round to less than 2^{MULTIPLIER_WIDTH}, not {largest!r}")
     shift = min(shift, SHIFT_MAX)
     return np.rint(scale * 2.0**shift).astype(np.uint16), shift

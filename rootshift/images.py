@@ -259,7 +259,11 @@ def _listed_file(listed: str | None, folder: Path, where: str) -> tuple[str, Pat
     if relative.is_absolute() or ".." in relative.parts:
         raise ImageError(f"{where}: file {listed} must be inside the images folder {folder}")
     path = folder / relative
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError:  # a name too long for any file system
+        found = False
+    if not found:
         raise ImageError(f"{where}: file {listed} is not in the images folder {folder}")
     return str(relative), path
 

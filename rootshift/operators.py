@@ -1,12 +1,12 @@
-"""The integer operators of a quantized model: fields, legal ranges, shapes and worst-case sums.
+"""The integer operators of a quantized model.
 
 One class per section of `docs/numerics.md`. The exporter makes them, the artifact stores them, the
 golden model executes them and the hardware is parametrized by them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,196 +18,26 @@ from .formats import (
     EMBEDDING_MAX,
     GELU_INDEX_WIDTH,
     LOGIT_WIDTH,
-    MULTIPLIER_WIDTH,
     PIXEL_WIDTH,
     RESIDUAL_WIDTH,
     SCORE_WIDTH,
-    SHIFT_MAX,
-    ZERO_WIDTH,
     attention_headroom,
     code_max,
     signed_range,
     zero_code,
 )
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Integer:
-    """An integer field and its legal range."""
-
-    low: int
-    high: int
-
-    def check(self, value: Any) -> str | None:
-        """Why `value` is not legal, or None."""
-        if isinstance(value, bool) or not isinstance(value, int):
-            return f"an integer, not {value!r}"
-        if not self.low <= value <= self.high:
-            return f"in {self.low}..{self.high}, not {value}"
-        return None
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A field with a fixed set of values."""
-
-    values: tuple[Any, ...]
-
-    def check(self, value: Any) -> str | None:
-        """Why `value` is not legal, or None."""
-        # Equal is not enough: 4.0 and True equal integers and compute otherwise.
-        if not any(type(value) is type(legal) and value == legal for legal in self.values):
-            return f"one of {', '.join(map(repr, self.values))}, not {value!r}"
-        return None
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An integer array field: its NumPy type and the names of its axes."""
-
-    dtype: str
-    axes: tuple[str, ...]
-
-    def check(self, value: Any) -> str | None:
-        """Why `value` is not legal, or None."""
-        if not isinstance(value, np.ndarray):
-            return f"an array, not {type(value).__name__}"
-        if value.dtype != np.dtype(self.dtype):
-            return f"of type {self.dtype}, not {value.dtype}"
-        if value.ndim != len(self.axes) or 0 in value.shape:
-            return f"of shape [{', '.join(self.axes)}], not {list(value.shape)}"
-        return None
-
-
-def _rule(rule: Integer | Choice | Tensor) -> Any:
-    return field(metadata={"rule": rule})
-
-
-def _integer(low: int, high: int) -> Any:
-    return _rule(Integer(low, high))
-
-
-def _choice(*values: Any) -> Any:
-    return _rule(Choice(values))
-
-
-def _tensor(dtype: str, *axes: str) -> Any:
-    return _rule(Tensor(dtype, axes))
-
-
-def _shift() -> Any:
-    return _integer(0, SHIFT_MAX)
-
-
-def _multiplier() -> Any:
-    return _integer(0, code_max(MULTIPLIER_WIDTH))
-
-
-def _zero() -> Any:
-    return _integer(*signed_range(ZERO_WIDTH))
-
-
-def _count() -> Any:
-    return _integer(1, 1 << 20)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Operator:
-    """One step of the integer program.
-
-    Fields: `name` of the output tensor, `inputs` the names of its operands, `scale` the real value
-    of one output step (for people and for dequantizing logits; nothing computes with it).
-    Raises: ArtifactError naming operator and field where a value is not legal, arrays disagree, or
-    a sum could exceed its width.
-    """
-
-    kind: ClassVar[str]
-    operands: ClassVar[int] = 1
-
-    name: str
-    inputs: tuple[str, ...]
-    scale: float
-
-    def __post_init__(self) -> None:
-        if len(self.inputs) != self.operands:
-            raise ArtifactError(
-                f"{self.name}: inputs must be {self.operands} names, not {list(self.inputs)}"
-            )
-        if not (isinstance(self.scale, float) and np.isfinite(self.scale) and self.scale > 0):
-            raise ArtifactError(f"{self.name}: scale must be a positive number, not {self.scale!r}")
-        sizes: dict[str, int] = {}
-        for key, rule in self.rules().items():
-            value = getattr(self, key)
-            if why := rule.check(value):
-                raise ArtifactError(f"{self.name}: {key} must be {why}")
-            if isinstance(rule, Tensor):
-                for axis, size in zip(rule.axes, value.shape, strict=True):
-                    if sizes.setdefault(axis, size) != size:
-                        raise ArtifactError(
-                            f"{self.name}: {key} must have {sizes[axis]} {axis}, not {size}"
-                        )
-        self.check()
-
-    @classmethod
-    def rules(cls) -> dict[str, Integer | Choice | Tensor]:
-        """Name -> rule of every field that the operator computes with."""
-        return {f.name: f.metadata["rule"] for f in fields(cls) if "rule" in f.metadata}
-
-    def tensors(self) -> dict[str, np.ndarray]:
-        """Name -> array of every array field."""
-        return {k: getattr(self, k) for k, r in self.rules().items() if isinstance(r, Tensor)}
-
-    def parameters(self) -> dict[str, Any]:
-        """Name -> value of every other field that the operator computes with."""
-        return {k: getattr(self, k) for k, r in self.rules().items() if not isinstance(r, Tensor)}
-
-    def check(self) -> None:
-        """Check what spans several fields."""
-
-    def output_shape(self, *shapes: Shape) -> Shape:
-        """Shape of the output for the shapes of the inputs; raises ArtifactError if they clash."""
-        return shapes[0]
-
-    @property
-    def output_width(self) -> int:
-        """Bits of an output value: unsigned codes up to 8, signed numbers above."""
-        return self.width
-
-    @property
-    def operand_widths(self) -> tuple[int, ...]:
-        """Bits that each operand must have: exactly so many, or, up to 8, a code of at most."""
-        return (RESIDUAL_WIDTH,) * self.operands
-
-    def check_operands(self, *makers: "Operator | None") -> None:
-        """Refuse operands of another width; `makers` made them, None where it is the pixels."""
-        for name, maker, want in zip(self.inputs, makers, self.operand_widths, strict=True):
-            have = maker.output_width if maker else PIXEL_WIDTH
-            if have > want or have < want > GELU_INDEX_WIDTH:
-                most = "at most " if want <= GELU_INDEX_WIDTH else ""
-                raise ArtifactError(
-                    f"{self.name}: input {name} must have {most}{want} bits, not {have}"
-                )
-
-    def macs(self, *shapes: Shape) -> int:
-        """Multiply-accumulates of the real-valued operator on one image."""
-        return 0
-
-    def fits(self, what: str, worst: int, width: int) -> None:
-        """Refuse a signed sum of magnitude `worst` that could exceed `width` bits."""
-        need = int(worst).bit_length() + 1
-        if need > width:
-            raise ArtifactError(f"{self.name}: worst-case {what} must fit {width} bits, not {need}")
-
-    def match(self, what: str, have: Any, want: Any) -> None:
-        """Refuse a shape that clashes with the operator's own."""
-        if have != want:
-            raise ArtifactError(f"{self.name}: {what} must be {want}, not {have}")
-
-
-def _code_width() -> Any:
-    return _choice(*CODE_WIDTHS)
+from .operator_base import (
+    Operator,
+    Shape,
+    choice_field,
+    code_width_field,
+    count_field,
+    integer_field,
+    multiplier_field,
+    shift_field,
+    tensor_field,
+    zero_field,
+)
 
 
 def _rounded(product: int, shift: int) -> int:
@@ -220,8 +50,8 @@ class Patchify(Operator):
     """[H, W, C] pixels -> [patches, C * patch_height * patch_width]."""
 
     kind: ClassVar[str] = "patchify"
-    patch_height: int = _count()
-    patch_width: int = _count()
+    patch_height: int = count_field()
+    patch_width: int = count_field()
 
     @property
     def operand_widths(self) -> tuple[int, ...]:
@@ -247,15 +77,15 @@ class Gemm(Operator):
     """[T, K] codes -> [T, N] codes, residual branch (width 16) or logits (width 32)."""
 
     kind: ClassVar[str] = "gemm"
-    input_width: int = _code_width()
-    weight_width: int = _code_width()
-    weight: np.ndarray = _tensor("uint8", "channels", "depth")
-    weight_zero: np.ndarray = _tensor("int16", "channels")
-    bias: np.ndarray = _tensor("int32", "channels")
-    multiplier: np.ndarray = _tensor("uint16", "channels")
-    shift: int = _shift()
-    zero: int = _zero()
-    width: int = _choice(*CODE_WIDTHS, RESIDUAL_WIDTH, LOGIT_WIDTH)
+    input_width: int = code_width_field()
+    weight_width: int = code_width_field()
+    weight: np.ndarray = tensor_field("uint8", "channels", "depth")
+    weight_zero: np.ndarray = tensor_field("int16", "channels")
+    bias: np.ndarray = tensor_field("int32", "channels")
+    multiplier: np.ndarray = tensor_field("uint16", "channels")
+    shift: int = shift_field()
+    zero: int = zero_field()
+    width: int = choice_field(*CODE_WIDTHS, RESIDUAL_WIDTH, LOGIT_WIDTH)
 
     def check(self) -> None:
         if self.weight.max() > code_max(self.weight_width):
@@ -296,12 +126,12 @@ class Scores(Operator):
 
     kind: ClassVar[str] = "scores"
     operands: ClassVar[int] = 2
-    input_width: int = _code_width()
-    heads: int = _count()
-    head_width: int = _count()
-    query_zero: int = _zero()
-    multiplier: int = _multiplier()
-    shift: int = _shift()
+    input_width: int = code_width_field()
+    heads: int = count_field()
+    head_width: int = count_field()
+    query_zero: int = zero_field()
+    multiplier: int = multiplier_field()
+    shift: int = shift_field()
 
     def check(self) -> None:
         largest = code_max(self.input_width)
@@ -333,9 +163,9 @@ class Log2Softmax(Operator):
     """Scores [heads, T, keys] -> log codes of the same shape."""
 
     kind: ClassVar[str] = "log2_softmax"
-    log_width: int = _code_width()
-    base: str = _choice(*BASES)
-    offset: int = _integer(*signed_range(16))
+    log_width: int = code_width_field()
+    base: str = choice_field(*BASES)
+    offset: int = integer_field(*signed_range(16))
 
     @property
     def operand_widths(self) -> tuple[int, ...]:
@@ -359,15 +189,15 @@ class ShiftAttention(Operator):
 
     kind: ClassVar[str] = "shift_attention"
     operands: ClassVar[int] = 2
-    input_width: int = _code_width()
-    log_width: int = _code_width()
-    base: str = _choice(*BASES)
-    value_zero: int = _zero()
-    multiplier_even: int = _multiplier()
-    multiplier_odd: int = _multiplier()
-    shift: int = _shift()
-    zero: int = _zero()
-    width: int = _code_width()
+    input_width: int = code_width_field()
+    log_width: int = code_width_field()
+    base: str = choice_field(*BASES)
+    value_zero: int = zero_field()
+    multiplier_even: int = multiplier_field()
+    multiplier_odd: int = multiplier_field()
+    shift: int = shift_field()
+    zero: int = zero_field()
+    width: int = code_width_field()
 
     @property
     def operand_widths(self) -> tuple[int, ...]:
@@ -406,11 +236,11 @@ class LayerNorm(Operator):
     """Residual rows [T, N] -> codes [T, N]."""
 
     kind: ClassVar[str] = "layernorm"
-    gain: np.ndarray = _tensor("int16", "channels")
-    offset: np.ndarray = _tensor("int32", "channels")
-    shift: int = _shift()
-    epsilon: int = _integer(1, (1 << 40) - 1)
-    width: int = _code_width()
+    gain: np.ndarray = tensor_field("int16", "channels")
+    offset: np.ndarray = tensor_field("int32", "channels")
+    shift: int = shift_field()
+    epsilon: int = integer_field(1, (1 << 40) - 1)
+    width: int = code_width_field()
 
     def output_shape(self, *shapes: Shape) -> Shape:
         self.match("channels", shapes[0][-1], self.gain.size)
@@ -426,8 +256,8 @@ class GeluTable(Operator):
     """8-bit pre-activations -> codes, through a table of 256 entries."""
 
     kind: ClassVar[str] = "gelu_table"
-    table: np.ndarray = _tensor("uint8", "entries")
-    width: int = _code_width()
+    table: np.ndarray = tensor_field("uint8", "entries")
+    width: int = code_width_field()
 
     @property
     def operand_widths(self) -> tuple[int, ...]:
@@ -447,7 +277,7 @@ class ResidualAdd(Operator):
 
     kind: ClassVar[str] = "residual_add"
     operands: ClassVar[int] = 2
-    shift: int = _integer(0, RESIDUAL_WIDTH - 1)
+    shift: int = integer_field(0, RESIDUAL_WIDTH - 1)
 
     @property
     def output_width(self) -> int:
@@ -463,8 +293,8 @@ class Embed(Operator):
     """Patches int16 [T - prefix, D] -> the residual stream int16 [T, D]."""
 
     kind: ClassVar[str] = "embed"
-    position: np.ndarray = _tensor("int16", "tokens", "channels")
-    prefix: int = _integer(0, EMBEDDING_MAX)
+    position: np.ndarray = tensor_field("int16", "tokens", "channels")
+    prefix: int = integer_field(0, EMBEDDING_MAX)
 
     @property
     def output_width(self) -> int:
@@ -481,10 +311,10 @@ class Pool(Operator):
     """Residual stream int16 [T, D] -> one row int16 [1, D]."""
 
     kind: ClassVar[str] = "pool"
-    mode: str = _choice("token", "avg")
-    prefix: int = _integer(0, EMBEDDING_MAX)
-    multiplier: int = _multiplier()
-    shift: int = _shift()
+    mode: str = choice_field("token", "avg")
+    prefix: int = integer_field(0, EMBEDDING_MAX)
+    multiplier: int = multiplier_field()
+    shift: int = shift_field()
 
     @property
     def output_width(self) -> int:

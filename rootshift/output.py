@@ -27,7 +27,9 @@ def write_file(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise OutputError(f"{target}: cannot be written: {error.strerror}") from None
+        # What stands in the way of the folder is a file.
+        known = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
+        raise OutputError(f"{target}: cannot be written: {known or error}") from None
 
 
 def write_if_changed(path: str | Path, content: bytes) -> bool:

@@ -6,29 +6,34 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..artifact import check_replaceable
 from ..bits import Bits
-from ..config import AcceleratorConfig
+from ..config import AcceleratorConfig, parse_array
+from ..errors import ToolError
 from .evaluate import LEVELS, level_logits, measure
 from .generate import output_files, write_all
 from .progress import progress_bar
-from .sources import EMBEDDED, calibration_images, evaluation_images
+from .sources import EMBEDDED, calibration_images, evaluation_images, place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--bits", default="W4A4", help="such as W4A4 or W4A8L5")
     parser.add_argument("--array", default="8x8", metavar="ROWSxCOLS")
-    parser.add_argument("--out", default="rootshift-demo", metavar="DIR")
+    parser.add_argument("--out", default="rootshift-demo", type=place, metavar="DIR")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """JSON: artifact, accuracy per level, files, label, units, compared, mismatches, seconds."""
     bits = Bits.parse(options.bits)
+    parse_array(options.array)
     out = Path(options.out)
+    check_replaceable(out / "artifact")
     began = time.perf_counter()
 
     from ..quant.quantize import quantize
     from ..testbench.hw.replay import replay
+    from ..testbench.hw.verilate import BuildError
 
     with progress_bar("1/4 calibrate and reparameterize") as progress:
         artifact = quantize(
@@ -51,8 +56,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     write_all(out / "generated", files)
 
     depth = sum(op.kind == "scores" for op in artifact.operators)
-    with progress_bar("4/4 simulate with Verilator") as progress:
-        replayed = replay(artifact, pixels, config, blocks=range(depth), progress=progress)
+    try:
+        with progress_bar("4/4 simulate with Verilator") as progress:
+            replayed = replay(artifact, pixels, config, blocks=range(depth), progress=progress)
+    except BuildError as error:
+        raise ToolError(str(error)) from error
     logits = levels["integer"](pixels[None])[0]
     return {
         "artifact": str(out / "artifact"),

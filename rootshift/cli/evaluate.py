@@ -5,22 +5,29 @@ from typing import Any
 
 from ..accuracy import Logits, evaluate
 from ..artifact import Artifact
-from ..errors import ConfigError, ModelError
+from ..errors import ArtifactError, ConfigError, ModelError
 from ..images import ImageSet
 from .progress import progress_bar
-from .sources import evaluation_images
+from .sources import evaluation_images, place
 
 LEVELS = ("float", "fake", "integer")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("artifact", metavar="ARTIFACT")
-    parser.add_argument("--images", metavar="DIR", help="the CSV's own folder if left out")
-    parser.add_argument("--labels", metavar="CSV", help="columns file, label and perhaps split")
+    parser.add_argument("artifact", type=place, metavar="ARTIFACT")
+    parser.add_argument(
+        "--images", type=place, metavar="DIR", help="the CSV's own folder if left out"
+    )
+    parser.add_argument(
+        "--labels", type=place, metavar="CSV", help="columns file, label and perhaps split"
+    )
     parser.add_argument("--level", nargs="+", choices=LEVELS, default=["integer"])
     parser.add_argument(
-        "--weights", metavar="FILE|timm", help="float weights of the model, for level float"
+        "--weights",
+        type=place,
+        metavar="FILE|timm",
+        help="float weights of the model, for level float",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="use the first N images only")
 
@@ -31,7 +38,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError(f"--limit must be at least 1, not {options.limit}")
     artifact = Artifact.load(options.artifact)
     images = evaluation_images(
-        artifact.source["model"], options.images, options.labels, artifact.preprocessing
+        artifact.source.get("model"), options.images, options.labels, artifact.preprocessing
     )
     if options.limit is not None and options.limit < len(images):
         images = images.take(range(options.limit))
@@ -84,10 +91,19 @@ def _float_model(artifact: Artifact, weights: str | None) -> Any:
     from ..quant.models import load_model
     from ..quant.quantize import state_digest
 
-    recorded = artifact.source["weights"]
+    name, recorded, digest = (
+        _recorded(artifact, key) for key in ("model", "weights", "weights_sha256")
+    )
     if weights is None and recorded != "timm":
         raise ModelError(f"--weights must name the float weights, {recorded}, for level float")
-    model = load_model(artifact.source["model"], weights or "timm")
-    if state_digest(model) != artifact.source["weights_sha256"]:
+    model = load_model(name, weights or "timm")
+    if state_digest(model) != digest:
         raise ModelError(f"--weights must be the ones that were quantized, not {weights}")
     return FloatModel(model, artifact.preprocessing)
+
+
+def _recorded(artifact: Artifact, key: str) -> str:
+    value = artifact.source.get(key)
+    if not isinstance(value, str):
+        raise ArtifactError(f"source must tell {key} for level float, not {value!r}")
+    return value

@@ -9,21 +9,24 @@ import numpy as np
 
 from ..artifact import Artifact
 from ..config import AcceleratorConfig
-from ..errors import OutputError
+from ..errors import ArtifactError, OutputError
 from ..output import write_if_changed
 from .progress import Progress, progress_bar
-from .sources import accelerator_config, add_config_arguments, one_image
+from .sources import accelerator_config, add_config_arguments, one_image, place
 
 _NOISE_SEED = 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("artifact", metavar="ARTIFACT")
+    parser.add_argument("artifact", type=place, metavar="ARTIFACT")
     add_config_arguments(parser)
-    parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument("--out", required=True, type=place, metavar="DIR")
     parser.add_argument(
-        "--image", metavar="FILE", help="image of the test vectors; seeded noise if left out"
+        "--image",
+        type=place,
+        metavar="FILE",
+        help="image of the test vectors; seeded noise if left out",
     )
 
 
@@ -50,12 +53,22 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def output_files(
     artifact: Artifact, config: AcceleratorConfig, pixels: np.ndarray, progress: Progress
 ) -> dict[str, bytes]:
-    """Path below the output directory -> content."""
+    """Path below the output directory -> content.
+
+    Raises: ArtifactError where a name cannot be a file's or there is no encoder block.
+    """
     from ..hw.memory import c_header, hex_image, memory_images
     from ..hw.units import units
     from ..hw.verilog import convert
     from ..sim.vectors import block_tensors, tensor_widths
 
+    for operator in artifact.operators:
+        if "/" in operator.name:
+            raise ArtifactError(f"{operator.name!r}: name must be a file name to generate files")
+    try:
+        tensors = block_tensors(artifact, pixels)
+    except KeyError:
+        raise ArtifactError("operators must form an encoder block named blocks.0") from None
     files = {"config.toml": config.to_toml().encode()}
     components = units(config)
     for done, (name, component) in enumerate(components.items()):
@@ -64,7 +77,7 @@ def output_files(
     files["include/rootshift_model.h"] = c_header(artifact, config).encode()
     files |= {f"memory/{name}": text for name, text in memory_images(artifact).items()}
     widths, index = tensor_widths(artifact), {}
-    for name, values in block_tensors(artifact, pixels).items():
+    for name, values in tensors.items():
         files[f"vectors/{name}.hex"] = hex_image(values, widths[name])
         index[name] = {"shape": list(values.shape), "width": widths[name]}
     files["vectors/index.json"] = (json.dumps(index, indent=1) + "\n").encode()

@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from .. import __version__
 from ..errors import RootshiftError
@@ -19,11 +21,22 @@ COMMANDS = {
 """Command -> what it does; the module of the same name has `add_arguments`, `run` and `render`."""
 
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 128 + 2
+EXIT_BROKEN_PIPE = 128 + 13
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong command line as any other bad input: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print `message` on standard error and leave."""
+        line = one_line(f"{self.prog}: {message} (see {self.prog} --help)")
+        self.exit(EXIT_BAD_INPUT, f"{line}\n")
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:
     """The parser; only the arguments of `command` are filled in, so that help starts fast."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="rootshift",
         description="Vision transformers quantized with RepQ-ViT, integer for integer, on RTL.",
     )
@@ -40,24 +53,57 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 for a failed comparison, 2 for bad input."""
+    """Run one command; returns the exit code: 0, 1 for a failed comparison, 2 for bad input.
+
+    Raises: SystemExit with code 2 where the command line itself is wrong, 0 after help.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = next((word for word in words if word in COMMANDS), None)
     options = build_parser(chosen).parse_args(words)
     command = import_module(f".{options.command}", __package__)
     try:
         result = command.run(options)
+        text = json.dumps(result) if options.json else command.render(result)
+        broken = print_out(text)
     except RootshiftError as error:
-        print(f"rootshift {options.command}: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return _failed(options.command, str(error), EXIT_BAD_INPUT)
+    except OSError as error:
+        # The place is gone, full or forbidden: the user's to mend, wherever it was noticed.
+        reason = error.strerror or str(error)
+        place = f"{error.filename}: " if error.filename else ""
+        return _failed(options.command, place + reason, EXIT_BAD_INPUT)
     except KeyboardInterrupt:
-        print(f"rootshift {options.command}: interrupted", file=sys.stderr)
-        return 130
-    if options.json:
-        print(json.dumps(result))
-    else:
-        print(command.render(result))
+        return _failed(options.command, "interrupted", EXIT_INTERRUPTED)
+    if broken:
+        return EXIT_BROKEN_PIPE
     return 1 if result.get("mismatches") else 0
+
+
+def one_line(text: str) -> str:
+    """The text with line breaks and whatever else cannot be printed written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def print_out(text: str) -> bool:
+    """Print a result, escaping what the terminal cannot show; True where the reader has left.
+
+    Raises: OSError where standard output cannot be written.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except OSError as error:
+        # What is left in the buffer would fail again, loudly, when Python closes it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return True
+        raise OSError(error.errno, error.strerror, "standard output") from None
+    return False
+
+
+def _failed(command: str, message: str, code: int) -> int:
+    print(one_line(f"rootshift {command}: {message}"), file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

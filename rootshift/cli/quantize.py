@@ -4,23 +4,25 @@ import argparse
 import time
 from typing import Any
 
+from ..artifact import check_replaceable
 from ..bits import Bits
 from ..errors import ConfigError
 from .progress import progress_bar
-from .sources import calibration_images
+from .sources import calibration_images, place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("model", metavar="MODEL", help="a timm name, or digits")
-    parser.add_argument("--weights", default="timm", metavar="FILE|timm")
+    parser.add_argument("--weights", default="timm", type=place, metavar="FILE|timm")
     parser.add_argument(
         "--calibration",
+        type=place,
         metavar="DIR|CSV",
         help="a folder of images, or a CSV whose rows say calibration in the column split",
     )
     parser.add_argument("--bits", default="W4A4", help="such as W4A4 or W4A8L5")
-    parser.add_argument("--out", required=True, metavar="ARTIFACT")
+    parser.add_argument("--out", required=True, type=place, metavar="ARTIFACT")
     parser.add_argument("--base", choices=["sqrt2", "2"], default="sqrt2", help="softmax base")
     parser.add_argument(
         "--rounding",
@@ -39,6 +41,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     bits = Bits.parse(options.bits)
     if options.limit < 1:
         raise ConfigError(f"--limit must be at least 1, not {options.limit}")
+    if options.seed < 0:
+        raise ConfigError(f"--seed must be at least 0, not {options.seed}")
+    check_replaceable(options.out)  # before minutes of work, not after
     from ..quant.quantize import quantize
 
     start = time.perf_counter()

@@ -9,16 +9,19 @@ import numpy as np
 from ..artifact import Artifact
 from ..output import write_file
 from ..sim.golden.model import GoldenModel
-from .sources import one_image
+from .sources import one_image, place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("artifact", metavar="ARTIFACT")
-    parser.add_argument("--image", required=True, metavar="FILE")
+    parser.add_argument("artifact", type=place, metavar="ARTIFACT")
+    parser.add_argument("--image", required=True, type=place, metavar="FILE")
     parser.add_argument("--engine", choices=["golden"], default="golden")
     parser.add_argument(
-        "--tensors", metavar="FILE.npz", help="write every intermediate tensor, integers, by name"
+        "--tensors",
+        type=place,
+        metavar="FILE.npz",
+        help="write every intermediate tensor, integers, by name",
     )
 
 

@@ -15,6 +15,13 @@ EMBEDDED = "digits"
 """The model that brings its own calibration and test images."""
 
 
+def place(text: str) -> str:
+    """Argument type: a file or folder; an empty name (an unset shell variable) is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name a file or folder, not ''")
+    return text
+
+
 def calibration_images(model: str, source: str | None, preprocessing: Preprocessing) -> ImageSet:
     """A folder, or the rows of a CSV that say `calibration`; the embedded model has its own."""
     if source is None:
@@ -46,13 +53,17 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """`--array` or `--config`, never both."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--array", default="16x16", metavar="ROWSxCOLS", help="size of the array")
-    group.add_argument("--config", metavar="FILE.toml", help="a whole accelerator configuration")
+    group.add_argument(
+        "--config", type=place, metavar="FILE.toml", help="a whole accelerator configuration"
+    )
 
 
 def accelerator_config(options: argparse.Namespace, artifact: Artifact) -> AcceleratorConfig:
-    """The configuration that the options name."""
+    """The configuration that the options name; raises ConfigError where `artifact` cannot fit."""
     if options.config is not None:
-        return AcceleratorConfig.load(options.config)
+        config = AcceleratorConfig.load(options.config)
+        config.check_fits(artifact)
+        return config
     return AcceleratorConfig.for_artifact(artifact, options.array)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...artifact import Artifact
-from ...operators import PIXELS, Operator
+from ...operator_base import Operator
+from ...operators import PIXELS
 from .gelu_table import gelu_table
 from .gemm import gemm, scores
 from .layernorm import layernorm

@@ -1,0 +1,172 @@
+"""The accelerator's configuration: TOML there and back, and a message for every bad field."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+from rootshift.config import AcceleratorConfig, parse_array
+from rootshift.errors import ConfigError
+
+from ..random_model import Size, random_artifact
+from ..seeds import explored
+
+LIMITS = {
+    "rows": (1, 256),
+    "cols": (1, 256),
+    "activation_width": (3, 8),
+    "weight_width": (3, 8),
+    "log_width": (3, 8),
+    "lanes": (1, 256),
+    "token_depth": (1, 4096),
+    "channel_depth": (1, 16384),
+    "embedding_depth": (1, 4096),
+}
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> AcceleratorConfig:
+    """Any legal configuration."""
+    sizes = {name: draw(st.integers(*limits)) for name, limits in LIMITS.items()}
+    sizes["channel_depth"] = min(sizes["channel_depth"], 4096 * sizes["cols"])
+    return AcceleratorConfig(base=draw(st.sampled_from(["sqrt2", "2"])), **sizes)
+
+
+def test_every_field_has_a_limit_here() -> None:
+    assert {field.name for field in fields(AcceleratorConfig)} == {*LIMITS, "base"}
+
+
+@explored(50)
+@given(config=configs())
+def test_toml_gives_the_same_back(
+    config: AcceleratorConfig, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "config.toml"
+    path.write_text(config.to_toml(), encoding="utf-8")
+    assert AcceleratorConfig.load(path) == config
+    assert AcceleratorConfig.load(str(path)) == config
+
+
+def test_fields_left_out_take_their_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("# small\nrows = 8\nbase = '2'\n")
+    assert AcceleratorConfig.load(path) == replace(AcceleratorConfig(), rows=8, base="2")
+    path.write_text("")
+    assert AcceleratorConfig.load(path) == AcceleratorConfig()
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_every_field_is_checked(name: str) -> None:
+    low, high = LIMITS[name]
+    for good in (low, high):
+        assert getattr(AcceleratorConfig(**{name: good}), name) == good
+    for bad in (low - 1, high + 1, float(low), True, str(low), None, [low]):
+        with pytest.raises(ConfigError) as caught:
+            AcceleratorConfig(**{name: bad})
+        assert str(caught.value) == f"{name} must be in {low}..{high}, not {bad!r}"
+
+
+def test_channels_come_in_groups_of_the_columns() -> None:
+    AcceleratorConfig(cols=2, channel_depth=8192)
+    with pytest.raises(ConfigError) as caught:
+        AcceleratorConfig(cols=2, channel_depth=8193)
+    assert str(caught.value) == "channel_depth must be at most 8192 with 2 cols, not 8193"
+
+
+@pytest.mark.parametrize("bad", ["e", 2, "SQRT2", None, ["2"], {}])
+def test_the_base_is_checked(bad: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        AcceleratorConfig(base=bad)
+    assert str(caught.value) == f"base must be one of sqrt2, 2, not {bad!r}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rows = 0", "rows must be in 1..256, not 0"),
+        ("rows = 4.5", "rows must be in 1..256, not 4.5"),
+        ("base = ['2']", "base must be one of sqrt2, 2, not ['2']"),
+        ("collumns = 8", "key must be one of rows, cols, "),
+        ("[rows]\nx = 1", "rows must be in 1..256, not {'x': 1}"),
+        ("rows = ", "not TOML: "),
+        ("rows = 1\nrows = 2", "not TOML: "),
+        ("rows = " + "[" * 100_000, "not TOML: "),
+        ("rows = 0x" + "f" * 5000, ""),
+        ("rows = '\xff'", "not TOML: "),
+    ],
+)
+def test_a_bad_file_is_named_with_its_fault(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError) as caught:
+        AcceleratorConfig.load(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: cannot be read: No such file"):
+        AcceleratorConfig.load(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory"):
+        AcceleratorConfig.load(tmp_path)
+
+
+@pytest.mark.parametrize("base", ["sqrt2", "2"])
+def test_the_config_of_an_artifact_holds_all_its_tensors(base: str) -> None:
+    size = Size(image=(8, 8, 3), patch=2, width=12, hidden=20, classes=30, prefix=2)
+    artifact = random_artifact(np.random.default_rng(0), size, bits="W5A6L7", base=base)
+    config = AcceleratorConfig.for_artifact(artifact, "8x4")
+    assert (config.rows, config.cols) == (8, 4)
+    assert (config.weight_width, config.activation_width, config.log_width) == (5, 6, 7)
+    assert config.base == base
+    assert config.token_depth == 18
+    assert config.channel_depth == 30
+    assert config.embedding_depth == 12
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("activation_width", 5, "activation_width must be the artifact's, 4, not 5"),
+        ("log_width", 5, "log_width must be the artifact's, 6, not 5"),
+        ("base", "2", "base must be the artifact's, sqrt2, not 2"),
+        ("weight_width", 4, "weight_width must be at least 5 for the artifact, not 4"),
+        ("token_depth", 4, "token_depth must be at least 5 for the artifact, not 4"),
+        ("channel_depth", 23, "channel_depth must be at least 24 for the artifact, not 23"),
+        ("embedding_depth", 11, "embedding_depth must be at least 12 for the artifact, not 11"),
+    ],
+)
+def test_hardware_that_cannot_run_an_artifact_is_refused(
+    field: str, value: object, message: str
+) -> None:
+    artifact = random_artifact(np.random.default_rng(0), bits="W5A4L6")
+    config = AcceleratorConfig.for_artifact(artifact, "4x4")
+    config.check_fits(artifact)
+    replace(config, weight_width=8, token_depth=99, embedding_depth=99).check_fits(artifact)
+    with pytest.raises(ConfigError) as caught:
+        replace(config, **{field: value}).check_fits(artifact)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("text", "sizes"), [("16x16", (16, 16)), ("1x256", (1, 256))])
+def test_an_array_is_written_rows_by_cols(text: str, sizes: tuple[int, int]) -> None:
+    assert parse_array(text) == sizes
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "16", "x", "16x", "x16", "16 x 16", "-1x4", "4x4x4", "٤x٤", "1e1x4", "9" * 5000 + "x1"],
+)
+def test_another_spelling_of_an_array_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^array must be written ROWSxCOLS, not '"):
+        parse_array(text)
+
+
+@pytest.mark.parametrize("array", ["0x16", "16x257"])
+def test_an_array_out_of_range_is_refused(array: str) -> None:
+    artifact = random_artifact(np.random.default_rng(0))
+    with pytest.raises(ConfigError, match=r"^(rows|cols) must be in 1\.\.256, not (0|257)$"):
+        AcceleratorConfig.for_artifact(artifact, array)

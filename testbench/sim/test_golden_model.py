@@ -1,0 +1,204 @@
+"""The golden model on random artifacts: every tensor against the page, and what `run` promises."""
+
+import numpy as np
+import pytest
+
+from rootshift.artifact import Artifact
+from rootshift.operator_base import Operator
+from rootshift.sim.golden.model import GoldenModel
+
+from ..random_model import Size, random_artifact, random_pixels
+from ..seeds import generator
+from . import page
+
+# Page argument -> field of the operator.
+GEMM = {"zw": "weight_zero", "bias": "bias", "mult": "multiplier", "shift": "shift", "z": "zero"}
+SIZES = [
+    Size(),
+    Size(image=(6, 4, 3), patch=2, depth=2, prefix=2, pool="avg", width=8, heads=1, classes=3),
+    Size(image=(4, 4, 1), patch=4, prefix=0, pool="avg", width=6, heads=3, hidden=5),
+]
+
+
+def on_the_page(operator: Operator, *inputs: np.ndarray) -> tuple[list, int]:
+    """Output of one operator for one image, nested lists, and the number of clamped values."""
+    fields = {k: v.tolist() for k, v in operator.tensors().items()} | operator.parameters()
+    first = inputs[0].tolist()
+    match operator.kind:
+        case "patchify":
+            return page.patches(first, fields["patch_height"], fields["patch_width"]), 0
+        case "gemm":
+            named = {argument: fields[name] for argument, name in GEMM.items()}
+            return page.gemm(first, fields["weight"], **named, width=fields["width"])
+        case "scores":
+            query, key = (np.split(x, operator.heads, axis=1) for x in inputs)
+            named = {"mult": operator.multiplier, "shift": operator.shift}
+            return [
+                page.scores(q.tolist(), k.tolist(), zq=operator.query_zero, **named)
+                for q, k in zip(query, key, strict=True)
+            ], 0
+        case "log2_softmax":
+            return [[page.log2_softmax(row, **fields) for row in head] for head in first], 0
+        case "shift_attention":
+            values = np.split(inputs[1], len(first), axis=1)
+            named = {
+                "log_width": operator.log_width, "base": operator.base,
+                "zv": operator.value_zero, "me": operator.multiplier_even,
+                "mo": operator.multiplier_odd, "shift": operator.shift, "z": operator.zero,
+                "width": operator.width,
+            }  # fmt: skip
+            results = [
+                [page.shift_attention(row, v.tolist(), **named) for v, row in heads]
+                for heads in (
+                    [(v, first[h][t]) for h, v in enumerate(values)] for t in range(len(first[0]))
+                )
+            ]
+            rows = [[y for codes, _ in row for y in codes] for row in results]
+            return rows, sum(count for row in results for _, count in row)
+        case "layernorm":
+            fields["eps"] = fields.pop("epsilon")
+            results = [page.layernorm(row, **fields) for row in first]
+            return [codes for codes, _ in results], sum(count for _, count in results)
+        case "gelu_table":
+            return [[fields["table"][i] for i in row] for row in first], 0
+        case "pool" if operator.mode == "token":
+            return first[:1], 0
+        case "pool":
+            columns = zip(*first[operator.prefix :], strict=True)
+            named = {"mult": operator.multiplier, "shift": operator.shift}
+            return [[page.mean(list(column), **named) for column in columns]], 0
+        case "residual_add":
+            return added(first, inputs[1].tolist(), operator.shift)
+        case "embed":
+            rows = fields["position"]
+            sums, count = added(rows[operator.prefix :], first, 0)
+            return rows[: operator.prefix] + sums, count
+
+
+def added(residual: page.Matrix, branch: page.Matrix, shift: int) -> tuple[page.Matrix, int]:
+    pairs = [
+        [page.residual_add(a, b, shift=shift) for a, b in zip(*rows, strict=True)]
+        for rows in zip(residual, branch, strict=True)
+    ]
+    return [[y for y, _ in row] for row in pairs], sum(count for row in pairs for _, count in row)
+
+
+def names(artifact: Artifact) -> list[str]:
+    return ["pixels", *(operator.name for operator in artifact.operators)]
+
+
+@pytest.fixture(scope="module")
+def artifact() -> Artifact:
+    return random_artifact(np.random.default_rng(5))
+
+
+@pytest.fixture(scope="module")
+def pixels(artifact: Artifact) -> np.ndarray:
+    return random_pixels(np.random.default_rng(6), artifact, 5)
+
+
+@pytest.mark.parametrize("base", ["sqrt2", "2"])
+@pytest.mark.parametrize("bits", ["W3A3", "W4A4", "W5A6L7", "W8A8", "W3A8L4", "W8A3L8"])
+@pytest.mark.parametrize("size", SIZES, ids=["token", "avg", "one-patch"])
+def test_every_tensor_equals_the_page(size: Size, bits: str, base: str) -> None:
+    rng = generator(SIZES.index(size), sum(map(ord, bits + base)))
+    artifact = random_artifact(rng, size, bits=bits, base=base)
+    pixels = random_pixels(rng, artifact, 3)
+    inference = GoldenModel(artifact).run(pixels, keep=names(artifact))
+    shapes = artifact.shapes()
+    saturated = dict.fromkeys(names(artifact)[1:], 0)
+    for image in range(len(pixels)):
+        tensors = {name: inference.tensors[name][image] for name in inference.tensors}
+        for operator in artifact.operators:
+            want, count = on_the_page(operator, *(tensors[name] for name in operator.inputs))
+            assert tensors[operator.name].shape == shapes[operator.name], operator.name
+            assert tensors[operator.name].tolist() == want, operator.name
+            saturated[operator.name] += count
+    assert {name: inference.saturated[name] for name in saturated} == saturated
+    assert inference.logits.dtype == np.int32
+    np.testing.assert_array_equal(inference.logits, inference.tensors["head"][:, 0])
+
+
+def test_random_models_are_not_degenerate(artifact: Artifact, pixels: np.ndarray) -> None:
+    """What the tests above compare is spread over the codes, and some of it saturates."""
+    inference = GoldenModel(artifact).run(pixels, keep=names(artifact))
+    for name, tensor in inference.tensors.items():
+        assert len(np.unique(tensor)) >= 8, name
+    assert 0 < inference.saturated.total() < inference.tensors["embed"].size
+
+
+def test_keep_gives_exactly_what_is_asked_for(artifact: Artifact, pixels: np.ndarray) -> None:
+    model = GoldenModel(artifact)
+    everything = model.run(pixels, keep=names(artifact))
+    for kept in ((), ("pixels",), ("block0.scores", "head"), {"embed"}):
+        inference = model.run(pixels, keep=kept)
+        assert inference.tensors.keys() == set(kept)
+        for name in kept:
+            np.testing.assert_array_equal(inference.tensors[name], everything.tensors[name])
+        np.testing.assert_array_equal(inference.logits, everything.logits)
+        assert inference.saturated == everything.saturated
+    np.testing.assert_array_equal(everything.tensors["pixels"], pixels)
+
+
+def test_kept_tensors_are_not_overwritten_by_later_operators(
+    artifact: Artifact, pixels: np.ndarray
+) -> None:
+    before = pixels.copy()
+    model = GoldenModel(artifact)
+    first = model.run(pixels[:1], keep=["embed"]).tensors["embed"].copy()
+    kept = model.run(pixels, keep=["embed"]).tensors["embed"]
+    np.testing.assert_array_equal(kept[:1], first)
+    np.testing.assert_array_equal(pixels, before)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_change_nothing(artifact: Artifact, pixels: np.ndarray, threads: int) -> None:
+    kept = names(artifact)
+    one = GoldenModel(artifact).run(pixels, keep=kept)
+    many = GoldenModel(artifact, threads=threads).run(pixels, keep=kept)
+    np.testing.assert_array_equal(many.logits, one.logits)
+    for name in kept:
+        np.testing.assert_array_equal(many.tensors[name], one.tensors[name])
+    assert many.saturated == one.saturated
+
+
+def test_a_batch_equals_its_images_one_by_one(artifact: Artifact, pixels: np.ndarray) -> None:
+    model = GoldenModel(artifact)
+    batch = model.run(pixels, keep=["block0.softmax"])
+    parts = [model.run(pixels[i : i + 1], keep=["block0.softmax"]) for i in range(len(pixels))]
+    np.testing.assert_array_equal(batch.logits, np.concatenate([p.logits for p in parts]))
+    np.testing.assert_array_equal(
+        batch.tensors["block0.softmax"],
+        np.concatenate([p.tensors["block0.softmax"] for p in parts]),
+    )
+    for name in names(artifact)[1:]:
+        assert batch.saturated[name] == sum(part.saturated[name] for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        (np.zeros((1, 8, 8, 1)), TypeError, r"pixels must be uint8, not float64"),
+        (np.zeros((1, 8, 8, 1), np.int8), TypeError, r"pixels must be uint8, not int8"),
+        (np.zeros((8, 8, 1), np.uint8), ValueError, r"\[images, 8, 8, 1\], not \[8, 8, 1\]"),
+        (np.zeros((2, 8, 8, 3), np.uint8), ValueError, r"\[images, 8, 8, 1\], not \[2, 8, 8, 3\]"),
+        (np.zeros((2, 1, 8, 8), np.uint8), ValueError, r"\[images, 8, 8, 1\], not \[2, 1, 8, 8\]"),
+        (np.zeros((0, 8, 8, 1), np.uint8), ValueError, r"at least one image"),
+    ],
+)
+def test_wrong_pixels_are_refused(
+    artifact: Artifact, bad: np.ndarray, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        GoldenModel(artifact).run(bad)
+
+
+def test_an_unknown_tensor_is_refused(artifact: Artifact, pixels: np.ndarray) -> None:
+    with pytest.raises(KeyError, match=r"no tensor is named block9\.q"):
+        GoldenModel(artifact).run(pixels, keep=["head", "block9.q"])
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_at_least_one_thread(artifact: Artifact, threads: int) -> None:
+    with pytest.raises(ValueError, match=rf"threads must be at least 1, not {threads}"):
+        GoldenModel(artifact, threads=threads)
