@@ -21,6 +21,7 @@ from ..formats import (
     attention_headroom,
     zero_code,
 )
+from ..operator_base import Operator
 from ..operators import (
     PIXELS,
     Embed,
@@ -28,7 +29,6 @@ from ..operators import (
     Gemm,
     LayerNorm,
     Log2Softmax,
-    Operator,
     Patchify,
     Pool,
     ResidualAdd,

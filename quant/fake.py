@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from ..artifact import Artifact
 from ..formats import BASES, NORM_FRACTION, SCORE_FRACTION, output_range, zero_code
+from ..operator_base import Operator
 from ..operators import (
     PIXELS,
     Embed,
@@ -20,7 +21,6 @@ from ..operators import (
     Gemm,
     LayerNorm,
     Log2Softmax,
-    Operator,
     Patchify,
     Pool,
     ResidualAdd,
