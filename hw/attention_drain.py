@@ -1,0 +1,224 @@
+"""The drain of shift attention: buckets to even and odd sums, and to codes."""
+
+from itertools import pairwise
+from typing import Any
+
+from amaranth.hdl import EnableInserter, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..formats import MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH, code_max
+from .attention_buckets import bucket_layout
+from .log_codes import LogCodes
+from .saturation import COUNT_WIDTH, clamp, count_saturation
+
+# Stages from the head of the results to the output: correction, difference, products, sum, shift.
+STAGES = 5
+
+
+class AttentionDrain(wiring.Component):
+    """Turns the buckets of each row into output codes.
+
+    Codes arrive from the largest weight to the smallest: `E = 2E + S` over the even ones and
+    `O = 2O + S` over the odd ones are one adder per column and two registers that take turns. The
+    results of a row are requantized a few columns per cycle while the next row arrives.
+
+    Parameters
+    ----------
+    rows, cols, codes, value_width, depth, drains
+        As those of `AttentionBuckets`.
+
+    Members
+    -------
+    i : In(stream)
+        Buckets, as `AttentionBuckets` gives them.
+    rows_used, cols_used : In
+        Rows that leave, 1 to `rows`, and columns that count, 1 to `cols`.
+    value_zero, zero : In(signed(16))
+        Zero points of the values and of the output.
+    multiplier_even, multiplier_odd : In(16)
+        Unsigned factors of E and O.
+    shift : In(range(48))
+        Right shift of the weighted sum.
+    clear_stb : In(1)
+        Sets `saturated` to zero.
+    o : Out(stream)
+        One row per beat: `codes`, array of `cols` codes of `value_width` bits, 0 in columns that
+        do not count; `last`, set on the last row that is used.
+    saturated : Out(32)
+        Values clamped among the rows that left `o`.
+
+    Latency: `groups + 6` cycles from the last code of a row to its offer, `groups` being the
+    cycles in which all columns pass.
+    Throughput: one row per as many cycles as there are codes, times `drains`.
+    """
+
+    def __init__(
+        self, *, rows: int, cols: int, codes: LogCodes, value_width: int, depth: int, drains: int
+    ) -> None:
+        self.rows, self.cols, self.codes, self.drains = rows, cols, codes, drains
+        self.value_width, self.depth = value_width, depth
+        # The fewest columns per cycle that let all rows pass before the next ones are complete.
+        self.lanes = next(n for n in range(1, cols + 1) if -(-cols // n) * drains <= codes.zero)
+        self.groups = -(-cols // self.lanes)
+        bucket = bucket_layout(cols, value_width, depth)
+        self.sum_width = bucket["sums"].shape.elem_shape.width + codes.headroom
+        self.count_width = bucket["count"].shape.width + codes.headroom
+        drained = data.StructLayout(
+            {"rows": data.ArrayLayout(bucket, drains), "early": 1, "last": 1}
+        )
+        row = data.StructLayout({"codes": data.ArrayLayout(unsigned(value_width), cols), "last": 1})
+        super().__init__(
+            {
+                "i": In(stream.Signature(drained)),
+                "rows_used": In(range(rows + 1)),
+                "cols_used": In(range(cols + 1)),
+                "value_zero": In(signed(ZERO_WIDTH)),
+                "zero": In(signed(ZERO_WIDTH)),
+                "multiplier_even": In(MULTIPLIER_WIDTH),
+                "multiplier_odd": In(MULTIPLIER_WIDTH),
+                "shift": In(range(SHIFT_MAX + 1)),
+                "clear_stb": In(1),
+                "o": Out(stream.Signature(row)),
+                "saturated": Out(COUNT_WIDTH),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        accept = Signal()
+        m.d.comb += accept.eq(self.i.valid & self.i.ready)
+        results = [self._accumulate(m, accept, drain) for drain in range(self.drains)]
+
+        # One place per column, padded to whole groups; the head group moves on in each cycle.
+        span = self.groups * self.lanes
+        pair = data.StructLayout({"even": self.sum_width, "odd": self.sum_width})
+        counts = data.StructLayout({"even": self.count_width, "odd": self.count_width})
+        places = [Signal(pair, name=f"place_{n}") for n in range(span * self.drains)]
+        keys = [Signal(counts, name=f"keys_{n}") for n in range(self.drains)]
+        busy, step = Signal(), Signal()
+        group, row, drain = (
+            Signal(range(self.groups)),
+            Signal(range(self.rows)),
+            Signal(range(self.drains)),
+        )
+        last_group, last_row, last_step = Signal(), Signal(), Signal()
+        leave = Signal()
+        m.d.comb += [
+            leave.eq(~self.o.valid | self.o.ready),
+            step.eq(busy & leave),
+            last_group.eq(group == self.groups - 1),
+            last_row.eq(row + 1 >= self.rows_used),
+            last_step.eq(last_group & (last_row | (drain == self.drains - 1))),
+            self.i.ready.eq(~self.i.payload.last | ~busy | (step & last_step)),
+        ]
+        with m.If(step):
+            m.d.sync += group.eq(Mux(last_group, 0, group + 1))
+            for place, following in zip(places, places[self.lanes :], strict=False):
+                m.d.sync += place.eq(following)
+            with m.If(last_group):
+                m.d.sync += [row.eq(Mux(last_row, 0, row + 1)), drain.eq(drain + 1)]
+                for place, following in pairwise(keys):
+                    m.d.sync += place.eq(following)
+            with m.If(last_step):
+                m.d.sync += busy.eq(0)
+        with m.If(accept & self.i.payload.last):
+            m.d.sync += [busy.eq(1), drain.eq(0)]
+            for unit, (columns, count) in enumerate(results):
+                m.d.sync += [keys[unit].even.eq(count[0]), keys[unit].odd.eq(count[1])]
+                for col, (even, odd) in enumerate(columns):
+                    place = places[unit * span + col]
+                    m.d.sync += [place.even.eq(even), place.odd.eq(odd)]
+
+        pipe, valid = Module(), Signal(STAGES)
+        row_end, tile_end = Signal(STAGES), Signal(STAGES)
+        pipe.d.sync += [
+            valid.eq((valid << 1) | busy),
+            row_end.eq((row_end << 1) | last_group),
+            tile_end.eq((tile_end << 1) | last_row),
+            self.o.valid.eq(valid[-1] & row_end[-1]),
+            self.o.payload.last.eq(tile_end[-1]),
+        ]
+        found = self._requantize(pipe, places[: self.lanes], keys[0])
+        codes, events = self._gather(pipe, found, valid[-1], row_end[-1])
+        for col in range(self.cols):
+            m.d.comb += self.o.payload.codes[col].eq(codes[col])
+        m.submodules.pipe = EnableInserter(leave)(pipe)
+        count_saturation(m, self, events)
+        return m
+
+    def _accumulate(self, m: Module, accept: Signal, drain: int) -> tuple[list, tuple]:
+        """Return, valid with the last code, E and O of each column and of the key counts."""
+        word = self.i.payload.rows[drain]
+        columns = [
+            self._horner(m, accept, word.sums[col], self.sum_width, f"{drain}_{col}")
+            for col in range(self.cols)
+        ]
+        return columns, self._horner(m, accept, word.count, self.count_width, f"{drain}_count")
+
+    def _horner(self, m: Module, accept: Signal, term: Any, width: int, name: str) -> tuple:
+        newer, older = Signal(width, name=f"newer_{name}"), Signal(width, name=f"older_{name}")
+        following = Signal(width, name=f"following_{name}")
+        alternate = self.codes.steps == 2
+        previous = older if alternate else newer
+        m.d.comb += following.eq(Mux(self.i.payload.early, 0, previous << 1) + term)
+        with m.If(accept):
+            m.d.sync += [newer.eq(following), older.eq(newer)]
+        if not alternate:
+            return following, 0
+        # An odd number of codes ends on an even one, and the odd sum lacks one doubling.
+        return (following, newer << 1) if self.codes.zero % 2 else (newer, following)
+
+    def _requantize(self, m: Module, places: list, keys: Any) -> list[tuple]:
+        """Return per lane the output code and whether it was clamped, `STAGES` stages on."""
+        corrections = []
+        for parity in ("even", "odd"):
+            product = keys[parity] * self.value_zero
+            correction = Signal(product.shape(), name=f"correction_{parity}")
+            m.d.sync += correction.eq(product)
+            corrections.append(correction)
+        multipliers = (self.multiplier_even, self.multiplier_odd)
+        found = []
+        for lane, place in enumerate(places):
+            products = []
+            for parity, correction, multiplier in zip(
+                ("even", "odd"), corrections, multipliers, strict=True
+            ):
+                delayed = Signal(self.sum_width, name=f"{parity}_{lane}")
+                difference = Signal((delayed - correction).shape(), name=f"less_{parity}_{lane}")
+                product = Signal((difference * multiplier).shape(), name=f"times_{parity}_{lane}")
+                m.d.sync += [
+                    delayed.eq(place[parity]),
+                    difference.eq(delayed - correction),
+                    product.eq(difference * multiplier),
+                ]
+                products.append(product)
+            weighted = products[0] + products[1]
+            total = Signal(weighted.shape(), name=f"total_{lane}")
+            # (2x >> shift) + 1 >> 1 is (x + half) >> shift without a shifter for the half.
+            doubled = Signal(signed(len(total) + 1), name=f"doubled_{lane}")
+            m.d.sync += [total.eq(weighted), doubled.eq((total << 1) >> self.shift)]
+            rounded = ((doubled + 1) >> 1) + self.zero
+            found.append(clamp(rounded, 0, code_max(self.value_width)))
+        return found
+
+    def _gather(
+        self, m: Module, found: list[tuple], valid: Value, row_end: Value
+    ) -> tuple[list[Value], list[Value]]:
+        """Return codes and saturation events of a row, complete one stage after its last group."""
+        group = Signal(range(self.groups))
+        count = self.groups * self.lanes
+        codes = [Signal(self.value_width, name=f"code_{n}") for n in range(count)]
+        events = [Signal(name=f"event_{n}") for n in range(count)]
+        with m.If(valid):
+            m.d.sync += group.eq(Mux(row_end, 0, group + 1))
+            for places in (codes, events):
+                for place, following in zip(places, places[self.lanes :], strict=False):
+                    m.d.sync += place.eq(following)
+            for lane, (code, outside) in enumerate(found):
+                used = group * self.lanes + lane < self.cols_used
+                m.d.sync += [
+                    codes[lane - self.lanes].eq(Mux(used, code, 0)),
+                    events[lane - self.lanes].eq(used & outside),
+                ]
+        return codes[: self.cols], events[: self.cols]

@@ -1,0 +1,249 @@
+"""LayerNorm from residuals to codes: `docs/numerics.md`, section layernorm."""
+
+from typing import Any
+
+from amaranth.hdl import EnableInserter, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..formats import (
+    CODE_WIDTHS,
+    EMBEDDING_MAX,
+    NORM_FRACTION,
+    NORM_WIDTH,
+    RESIDUAL_WIDTH,
+    ROOT_WIDTH,
+    SHIFT_MAX,
+    code_max,
+)
+from .checks import check_integer
+from .layernorm_statistics import EPSILON_WIDTH, LayerNormStatistics
+from .saturation import COUNT_WIDTH, clamp, count_saturation
+
+GAIN_WIDTH = 16
+OFFSET_WIDTH = 32
+# Stages from a beat of the row buffer to the output.
+STAGES = 9
+
+
+class LayerNorm(wiring.Component):
+    """Normalizes rows of residuals and gives codes.
+
+    The statistics are taken while a row enters; the row waits in a buffer for its reciprocal root,
+    which is found digit by digit, and leaves while the next rows enter.
+
+    Parameters
+    ----------
+    lanes : int
+        Channels per beat, 1 to 256.
+    depth : int
+        Largest number of channels of a row, 1 to 4096.
+    code_width : int
+        A, width of a code, 3 to 8.
+
+    Members
+    -------
+    parameters : In(stream)
+        `gain`, array of `lanes` signed 16-bit numbers; `offset`, array of `lanes` signed 32-bit
+        numbers; `last`, set on the last beat of a set. A set starts with channel 0, is taken when
+        no row is inside, before a row that waits at the same time, and holds until the next.
+    channels : In(range(depth + 1))
+        N, length of a row, 1 to `depth`.
+    epsilon : In(40)
+        In units of N^2 squared residual steps, at least 1.
+    shift : In(range(48))
+        Right shift to codes.
+    clear_stb : In(1)
+        Sets `saturated` to zero.
+    i : In(stream)
+        Array of `lanes` signed 16-bit residuals. A row takes `ceil(channels / lanes)` beats; what
+        the last one carries beyond the row is ignored.
+    o : Out(stream)
+        `codes`, array of `lanes` unsigned A-bit codes, 0 beyond the row; `last`, set on the last
+        beat of a row.
+    saturated : Out(32)
+        Codes clamped among the beats that left `o`.
+
+    `channels`, `epsilon` and `shift` hold while a row is inside.
+
+    Latency: `latency()` cycles from the acceptance of a row's last beat to the offer of its first.
+    Throughput: one row per `max(beats, period())` cycles, one beat per cycle for rows of at least
+    `period()` beats.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A parameter is of the wrong kind or out of range.
+
+    Source: `docs/numerics.md`, layernorm.
+    """
+
+    def __init__(self, *, lanes: int, depth: int, code_width: int) -> None:
+        self.lanes = check_integer("lanes", lanes, 1, 256)
+        self.depth = check_integer("depth", depth, 1, EMBEDDING_MAX)
+        self.code_width = check_integer("code_width", code_width, CODE_WIDTHS[0], CODE_WIDTHS[-1])
+        self.beats = -(-depth // lanes)
+        self._statistics = LayerNormStatistics(lanes=lanes, depth=depth)
+        self._parameters = data.StructLayout(
+            {
+                "gain": data.ArrayLayout(signed(GAIN_WIDTH), lanes),
+                "offset": data.ArrayLayout(signed(OFFSET_WIDTH), lanes),
+            }
+        )
+        loaded = data.StructLayout({**{k: f.shape for k, f in self._parameters}, "last": 1})
+        codes = data.ArrayLayout(unsigned(code_width), lanes)
+        super().__init__(
+            {
+                "parameters": In(stream.Signature(loaded)),
+                "channels": In(range(depth + 1)),
+                "epsilon": In(EPSILON_WIDTH),
+                "shift": In(range(SHIFT_MAX + 1)),
+                "clear_stb": In(1),
+                "i": In(stream.Signature(data.ArrayLayout(signed(RESIDUAL_WIDTH), lanes))),
+                "o": Out(stream.Signature(data.StructLayout({"codes": codes, "last": 1}))),
+                "saturated": Out(COUNT_WIDTH),
+            }
+        )
+
+    def period(self) -> int:
+        """Fewest cycles between rows."""
+        return self._statistics.period()
+
+    def latency(self) -> int:
+        """Cycles from the acceptance of the last beat of a row to the offer of its first codes."""
+        return self._statistics.latency() + 1 + STAGES
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.statistics = statistics = self._statistics
+        # A whole row, and what enters in the time from its last beat to its first codes.
+        room = self.beats + self.latency()
+        m.submodules.rows = rows = SyncFIFOBuffered(width=self.lanes * RESIDUAL_WIDTH, depth=room)
+
+        inside = Signal(range(room + STAGES + 2))
+        loading, load, accept = Signal(), Signal(), Signal()
+        write = Signal(range(self.beats))
+        m.submodules.storage = storage = Memory(shape=self._parameters, depth=self.beats, init=[])
+        port = storage.write_port()
+        offered = self.parameters.payload
+        m.d.comb += [
+            self.parameters.ready.eq(inside == 0),
+            load.eq(self.parameters.valid & self.parameters.ready),
+            port.addr.eq(write),
+            port.en.eq(load),
+            port.data.gain.eq(offered.gain),
+            port.data.offset.eq(offered.offset),
+            self.i.ready.eq(rows.w_rdy & statistics.i.ready & ~loading & ~load),
+            accept.eq(self.i.valid & self.i.ready),
+            rows.w_en.eq(accept),
+            rows.w_data.eq(self.i.payload.as_value()),
+            statistics.i.valid.eq(accept),
+            statistics.i.payload.eq(self.i.payload),
+            statistics.channels.eq(self.channels),
+            statistics.epsilon.eq(self.epsilon),
+        ]
+        m.d.sync += inside.eq(inside + accept - (self.o.valid & self.o.ready))
+        with m.If(load):
+            m.d.sync += [
+                loading.eq(~offered.last),
+                write.eq(Mux(offered.last, 0, write + 1)),
+            ]
+
+        # The row that leaves has its numbers here, so that the next division may go on.
+        row, row_valid = Signal.like(statistics.o.payload), Signal()
+        leave, head, last = Signal(), Signal(), Signal()
+        left, beat = Signal(range(self.depth + 1)), Signal(range(self.beats))
+        m.d.comb += [
+            leave.eq(~self.o.valid | self.o.ready),
+            head.eq(rows.r_rdy & row_valid),
+            rows.r_en.eq(head & leave),
+            last.eq(left <= self.lanes),
+            statistics.o.ready.eq(~row_valid | (head & leave & last)),
+        ]
+        with m.If(head & leave):
+            m.d.sync += [left.eq(left - self.lanes), beat.eq(beat + 1)]
+        with m.If(statistics.o.ready):
+            m.d.sync += [
+                row.eq(statistics.o.payload),
+                row_valid.eq(statistics.o.valid),
+                left.eq(self.channels),
+                beat.eq(0),
+            ]
+
+        pipe = Module()
+        residuals = data.View(self.i.payload.shape(), rows.r_data)
+        valid = _delay(pipe, head, STAGES, "valid")
+        lasts = _delay(pipe, last, STAGES, "last")
+        addresses = _delay(pipe, beat, 4, "beat")
+        counts = _delay(pipe, left, STAGES - 1, "left")
+        sums = _delay(pipe, row.sum, 1, "sum")
+        reciprocals = _delay(pipe, row.reciprocal, 2, "reciprocal")
+        exponents = _delay(pipe, row.exponent, 3, "exponent")
+        look = storage.read_port()
+        m.d.comb += [
+            look.addr.eq(addresses[-1]),
+            look.en.eq(leave),
+            self.o.valid.eq(valid[-1]),
+            self.o.payload.last.eq(lasts[-1]),
+        ]
+        events = []
+        for lane in range(self.lanes):
+            normalized = self._normalize(
+                pipe, residuals[lane], sums[-1], reciprocals[-1], exponents[-1]
+            )
+            code = self._scale(pipe, normalized, look.data.gain[lane], look.data.offset[lane])
+            clamped, outside = clamp(code, 0, code_max(self.code_width))
+            event, counted = Signal(name=f"event_{lane}"), counts[-1] > lane
+            pipe.d.sync += [
+                self.o.payload.codes[lane].eq(Mux(counted, clamped, 0)),
+                event.eq(counted & outside),
+            ]
+            events.append(event)
+        m.submodules.pipe = EnableInserter(leave)(pipe)
+        count_saturation(m, self, events)
+        return m
+
+    def _normalize(
+        self, m: Module, x: Value, total: Value, reciprocal: Value, exponent: Value
+    ) -> Value:
+        """Return t, five stages on: N x, less S, times r, shifted, rounded."""
+        scaled = Signal((x * self.channels).shape())
+        difference = Signal((scaled - total).shape())
+        product = Signal((difference * reciprocal).shape())
+        # One bit more than the result: adding 1 and halving rounds without a shifter for the half.
+        doubled, rounded = Signal(signed(NORM_WIDTH + 1)), Signal(signed(NORM_WIDTH))
+        m.d.sync += [
+            scaled.eq(x * self.channels),
+            difference.eq(scaled - total),
+            product.eq(difference * reciprocal),
+            doubled.eq((product >> (ROOT_WIDTH - NORM_FRACTION - 1)) >> exponent),
+            rounded.eq((doubled + 1) >> 1),
+        ]
+        return rounded
+
+    def _scale(self, m: Module, normalized: Value, gain: Value, offset: Value) -> Value:
+        """Return the code before it is clamped, three stages on."""
+        scaled = Signal((normalized * gain).shape())
+        delayed = Signal(signed(OFFSET_WIDTH))
+        total = Signal((scaled + delayed).shape())
+        shifted = Signal(total.shape())
+        m.d.sync += [
+            scaled.eq(normalized * gain),
+            delayed.eq(offset),
+            total.eq(scaled + delayed),
+            shifted.eq(total >> self.shift),
+        ]
+        return shifted
+
+
+def _delay(m: Module, value: Value, stages: int, name: str) -> list[Value]:
+    """Return `value` 1 to `stages` stages on."""
+    found = []
+    for stage in range(stages):
+        delayed = Signal.like(value, name=f"{name}_{stage + 1}")
+        m.d.sync += delayed.eq(value)
+        found.append(delayed)
+        value = delayed
+    return found

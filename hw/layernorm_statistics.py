@@ -1,0 +1,184 @@
+"""Sum, variance and reciprocal root of LayerNorm rows, taken while they enter."""
+
+from typing import Any
+
+from amaranth.hdl import EnableInserter, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..formats import RESIDUAL_WIDTH, ROOT_WIDTH
+from .reciprocal_root import QUOTIENT_WIDTH, ReciprocalRoot
+
+EPSILON_WIDTH = 40
+# Summands of one stage of an adder tree: two levels of adders.
+FAN_IN = 4
+
+
+class LayerNormStatistics(wiring.Component):
+    """Takes rows of residuals and gives what normalizes them.
+
+    Parameters
+    ----------
+    lanes, depth : int
+        As those of `LayerNorm`.
+
+    Members
+    -------
+    i : In(stream)
+        Array of `lanes` signed 16-bit residuals; those beyond `channels` are ignored.
+    channels, epsilon : In
+        As those of `LayerNorm`.
+    o : Out(stream)
+        Per row `sum`, signed; `reciprocal` and `exponent` with
+        `1 / sqrt(V) = reciprocal * 2^-(16 + exponent)`.
+
+    Latency: `latency()` cycles from the last beat of a row to `o`.
+    Throughput: one row per `max(beats, period())` cycles.
+    """
+
+    def __init__(self, *, lanes: int, depth: int) -> None:
+        self.lanes, self.depth = lanes, depth
+        sum_width = (depth << (RESIDUAL_WIDTH - 1)).bit_length() + 1
+        self.square_width = (depth << (2 * RESIDUAL_WIDTH - 2)).bit_length()
+        largest = (depth * depth << (2 * RESIDUAL_WIDTH - 2)) + (1 << EPSILON_WIDTH)
+        # The root takes pairs of bits.
+        self.exponent_max = -(-largest.bit_length() // 2)
+        self.tag = data.StructLayout(
+            {"sum": signed(sum_width), "exponent": unsigned(self.exponent_max.bit_length())}
+        )
+        self._root = ReciprocalRoot(tag_width=self.tag.size)
+        self._tree = tree_stages(lanes)
+        result = {**{key: field.shape for key, field in self.tag}, "reciprocal": QUOTIENT_WIDTH}
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.ArrayLayout(signed(RESIDUAL_WIDTH), lanes))),
+                "channels": In(range(depth + 1)),
+                "epsilon": In(EPSILON_WIDTH),
+                "o": Out(stream.Signature(data.StructLayout(result))),
+            }
+        )
+
+    def period(self) -> int:
+        """Fewest cycles between rows."""
+        return self._root.period()
+
+    def latency(self) -> int:
+        """Cycles from the acceptance of the last beat of a row to the offer of its result."""
+        return self._stages() + self._root.latency()
+
+    def _stages(self) -> int:
+        # Masking, squares, adder tree, totals, then products, variance, exponent, shift.
+        return 2 + self._tree + 5
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.root = root = self._root
+        stages = self._stages()
+        advance, last, start = Signal(), Signal(), Signal(init=1)
+        left, now = Signal.like(self.channels), Signal.like(self.channels)
+        m.d.comb += [
+            self.i.ready.eq(advance),
+            now.eq(Mux(start, self.channels, left)),
+            last.eq(now <= self.lanes),
+        ]
+        with m.If(self.i.valid & advance):
+            m.d.sync += [start.eq(last), left.eq(now - self.lanes)]
+
+        core = Module()
+        valid, ends = Signal(stages), Signal(stages)
+        core.d.sync += [
+            valid.eq((valid << 1) | self.i.valid),
+            ends.eq((ends << 1) | last),
+        ]
+        plain, squared = [], []
+        for lane in range(self.lanes):
+            masked = Signal(signed(RESIDUAL_WIDTH), name=f"masked_{lane}")
+            again = Signal(signed(RESIDUAL_WIDTH), name=f"plain_{lane}")
+            square = Signal(2 * RESIDUAL_WIDTH - 1, name=f"square_{lane}")
+            core.d.sync += [
+                masked.eq(Mux(now > lane, self.i.payload[lane], 0)),
+                again.eq(masked),
+                square.eq(masked * masked),
+            ]
+            plain.append(again)
+            squared.append(square)
+        total, squares = self._totals(core, plain, squared, valid, ends)
+        tag, normalized = self._variance(core, total, squares)
+        m.d.comb += [
+            root.i.valid.eq(valid[-1] & ends[-1]),
+            root.i.payload.value.eq(normalized),
+            root.i.payload.tag.eq(tag),
+            advance.eq(~root.i.valid | root.i.ready),
+        ]
+        m.submodules.core = EnableInserter(advance)(core)
+
+        found = data.View(self.tag, root.o.payload.tag)
+        m.d.comb += [
+            self.o.valid.eq(root.o.valid),
+            root.o.ready.eq(self.o.ready),
+            self.o.payload.sum.eq(found.sum),
+            self.o.payload.exponent.eq(found.exponent),
+            self.o.payload.reciprocal.eq(root.o.payload.value),
+        ]
+        return m
+
+    def _totals(
+        self, m: Module, plain: list, squared: list, valid: Value, ends: Value
+    ) -> tuple[Value, Value]:
+        """Return S and Q, complete one stage behind the last beat's sums."""
+        plain_sum, square_sum = _tree(m, plain), _tree(m, squared)
+        total = Signal(self.tag["sum"].shape)
+        squares = Signal(self.square_width)
+        begin = Signal(init=1)
+        stage = 1 + self._tree
+        with m.If(valid[stage]):
+            m.d.sync += [
+                begin.eq(ends[stage]),
+                total.eq(Mux(begin, 0, total) + plain_sum),
+                squares.eq(Mux(begin, 0, squares) + square_sum),
+            ]
+        return total, squares
+
+    def _variance(self, m: Module, total: Value, squares: Value) -> tuple[Value, Value]:
+        """Return the tag and the normalized variance, four stages behind the totals."""
+        width = 2 * self.exponent_max
+        weighted, square, variance = Signal(width), Signal(width), Signal(width)
+        delayed, exponent = Signal(width), Signal(self.tag["exponent"].shape)
+        normalized = Signal(2 * ROOT_WIDTH)
+        sums = [Signal.like(total, name=f"sum_{stage}") for stage in range(3)]
+        tag = Signal(self.tag)
+        m.d.sync += [
+            weighted.eq(squares * self.channels),
+            square.eq(total * total),
+            variance.eq(weighted - square + self.epsilon),
+            delayed.eq(variance),
+            *(new.eq(old) for new, old in zip(sums, [total, *sums], strict=False)),
+            tag.sum.eq(sums[-1]),
+            tag.exponent.eq(exponent),
+        ]
+        for pair in range(self.exponent_max):
+            with m.If(variance[2 * pair : 2 * pair + 2].any()):
+                m.d.sync += exponent.eq(pair + 1)
+        raised = delayed << ((self.exponent_max - exponent) << 1)[: width.bit_length()]
+        m.d.sync += normalized.eq(raised[width - 2 * ROOT_WIDTH : width])
+        return tag, normalized
+
+
+def tree_stages(count: int) -> int:
+    """Stages of an adder tree of so many summands."""
+    stages = 0
+    while count > 1:
+        count, stages = -(-count // FAN_IN), stages + 1
+    return stages
+
+
+def _tree(m: Module, values: list) -> Value:
+    while len(values) > 1:
+        sums = []
+        for at in range(0, len(values), FAN_IN):
+            total = sum(values[at + 1 : at + FAN_IN], values[at])
+            register = Signal(total.shape())
+            m.d.sync += register.eq(total)
+            sums.append(register)
+        values = sums
+    return values[0]

@@ -1,0 +1,217 @@
+"""Softmax to log codes, two passes over each row: `docs/numerics.md`, section log2_softmax."""
+
+from typing import Any
+
+from amaranth.hdl import EnableInserter, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..formats import (
+    EMBEDDING_MAX,
+    EXP_FRACTION,
+    SCORE_FRACTION,
+    SCORE_WIDTH,
+    ZERO_WIDTH,
+    exp2_table,
+    log2_table,
+)
+from .checks import check_integer
+from .log_codes import LogCodes
+
+OCTAVE = 1 << SCORE_FRACTION
+OCTAVE_WIDTH = SCORE_WIDTH - SCORE_FRACTION + 1
+CONSTANT_WIDTH = SCORE_WIDTH + 1
+SHIFT_MAX = 31
+
+# Keys that may enter beyond the row that is leaving: the latency, and room for uneven arrival.
+SLACK = 16
+# Rows whose constants may wait; rows of one key would need one place per key to keep up.
+CONSTANTS = 4
+
+
+class Log2Softmax(wiring.Component):
+    """Turns scores into log codes of their softmax, for `lanes` rows side by side.
+
+    The first pass runs while the keys enter: an online maximum and sum, rescaled by shifts. The
+    second adds one constant per row to each score, while the next rows enter. No multiplier.
+
+    Parameters
+    ----------
+    lanes : int
+        Rows (queries) side by side, 1 to 256.
+    depth : int
+        Largest number of keys of a row, 1 to 4096. A longer row stops the unit.
+    code_width : int
+        L, width of a log code, 3 to 8.
+    base : str
+        "sqrt2" or "2".
+
+    Members
+    -------
+    i : In(stream)
+        One key per beat: `scores`, array of `lanes` signed 24-bit scores in 2^-8 octaves, and
+        `last`, set on the last key of the rows.
+    offset : In(signed(16))
+        log2 of the quantizer's scale in 2^-8 octaves; holds from the first key in to the last out.
+    o : Out(stream)
+        One key per beat, in the order of entry: `codes`, array of `lanes` unsigned L-bit codes,
+        and `last`.
+
+    Latency: `LATENCY` cycles from the acceptance of the last key to the offer of the first code.
+    Throughput: one key per cycle, without a pause between rows of whatever length.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A parameter is of the wrong kind or out of range.
+
+    Source: `docs/numerics.md`, log2_softmax.
+    """
+
+    LATENCY = 10
+
+    def __init__(self, *, lanes: int, depth: int, code_width: int, base: str = "sqrt2") -> None:
+        self.lanes = check_integer("lanes", lanes, 1, 256)
+        self.depth = check_integer("depth", depth, 1, EMBEDDING_MAX)
+        self._codes = LogCodes(code_width, base)
+        self.code_width, self.base = code_width, base
+        self.sum_width = (depth << EXP_FRACTION).bit_length()
+        scores = data.ArrayLayout(signed(SCORE_WIDTH), lanes)
+        codes = data.ArrayLayout(unsigned(code_width), lanes)
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.StructLayout({"scores": scores, "last": 1}))),
+                "offset": In(signed(ZERO_WIDTH)),
+                "o": Out(stream.Signature(data.StructLayout({"codes": codes, "last": 1}))),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        beat = self.i.payload
+        m.submodules.scores = scores = SyncFIFOBuffered(
+            width=len(beat.as_value()), depth=self.depth + SLACK
+        )
+        m.submodules.constants = constants = SyncFIFO(
+            width=self.lanes * CONSTANT_WIDTH, depth=CONSTANTS
+        )
+
+        # All of the first pass advances together; it stops when the constants have nowhere to go.
+        first, valid, last = Module(), Signal(7), Signal(7)
+        advance, accepted = Signal(), Signal()
+        m.d.comb += [
+            advance.eq(~constants.w_en | constants.w_rdy),
+            self.i.ready.eq(scores.w_rdy & advance),
+            accepted.eq(self.i.valid & self.i.ready),
+            scores.w_en.eq(accepted),
+            scores.w_data.eq(beat.as_value()),
+            constants.w_en.eq(valid[6] & last[6]),
+        ]
+        first.d.sync += [
+            valid.eq((valid << 1) | accepted),
+            last.eq((last << 1) | beat.last),
+        ]
+        out = data.View(data.ArrayLayout(signed(CONSTANT_WIDTH), self.lanes), constants.w_data)
+        start = Signal(init=1)
+        with first.If(valid[0]):
+            first.d.sync += start.eq(last[0])
+        exp2 = first.submodules.exp2 = Memory(
+            shape=unsigned(EXP_FRACTION + 1), depth=OCTAVE, init=exp2_table().tolist()
+        )
+        log2 = first.submodules.log2 = Memory(
+            shape=unsigned(SCORE_FRACTION + 1), depth=OCTAVE, init=log2_table().tolist()
+        )
+        for lane in range(self.lanes):
+            maximum, total = self._first_pass(first, exp2, beat.scores[lane], start, valid)
+            m.d.comb += out[lane].eq(self._constant(first, log2, maximum, total))
+        m.submodules.first = EnableInserter(advance)(first)
+
+        second, leave, head = Module(), Signal(), Signal()
+        key = data.View(self.i.payload.shape(), scores.r_data)
+        m.d.comb += [
+            leave.eq(~self.o.valid | self.o.ready),
+            head.eq(scores.r_rdy & constants.r_rdy),
+            scores.r_en.eq(head & leave),
+            constants.r_en.eq(head & leave & key.last),
+        ]
+        head_1, last_1 = Signal(), Signal()
+        second.d.sync += [
+            head_1.eq(head),
+            last_1.eq(key.last),
+            self.o.valid.eq(head_1),
+            self.o.payload.last.eq(last_1),
+        ]
+        row = data.View(data.ArrayLayout(signed(CONSTANT_WIDTH), self.lanes), constants.r_data)
+        for lane in range(self.lanes):
+            self._second_pass(second, row[lane], key.scores[lane], self.o.payload.codes[lane])
+        m.submodules.second = EnableInserter(leave)(second)
+        return m
+
+    def _first_pass(
+        self, m: Module, exp2: Memory, score: Value, start: Value, valid: Value
+    ) -> tuple[Value, Value]:
+        """Return the octave M and the sum S of stage 4: one stage each for the octave of a key,
+        the maximum, the shifts and the sum, so that neither recurrence holds more than its own."""
+        table = exp2.read_port()
+        octave = Signal(signed(OCTAVE_WIDTH))
+        fraction = Signal(SCORE_FRACTION)
+        m.d.comb += table.addr.eq(fraction)
+        # 256 M - t modulo 256 is -t, whatever the maximum: the table need not wait for it.
+        m.d.sync += [octave.eq((score + (OCTAVE - 1)) >> SCORE_FRACTION), fraction.eq(-score)]
+
+        # `begun` stands for M = -infinity: the first key of a row replaces whatever was there.
+        maximum, growth = Signal(signed(OCTAVE_WIDTH)), Signal(signed(OCTAVE_WIDTH + 1))
+        begun = Signal()
+        with m.If(valid[0]):
+            m.d.sync += [growth.eq(octave - maximum), begun.eq(start)]
+            with m.If(start | (octave > maximum)):
+                m.d.sync += maximum.eq(octave)
+
+        term, rescale = Signal(EXP_FRACTION + 1), Signal(range(SHIFT_MAX + 1))
+        maximum_3, fall = Signal.like(maximum), Signal(range(SHIFT_MAX + 1))
+        m.d.sync += [maximum_3.eq(maximum), term.eq(table.data >> fall), rescale.eq(0)]
+        with m.If(begun):
+            m.d.sync += rescale.eq(SHIFT_MAX)
+        with m.Elif(growth > 0):
+            m.d.sync += rescale.eq(Mux(growth > SHIFT_MAX, SHIFT_MAX, growth))
+        with m.Else():
+            m.d.comb += fall.eq(Mux(growth < -SHIFT_MAX, SHIFT_MAX, -growth[:5]))
+
+        total, maximum_4 = Signal(self.sum_width), Signal.like(maximum)
+        m.d.sync += maximum_4.eq(maximum_3)
+        with m.If(valid[2]):
+            m.d.sync += total.eq((total >> rescale) + term)
+        return maximum_4, total
+
+    def _constant(self, m: Module, log2: Memory, maximum: Value, total: Value) -> Value:
+        """Return R of stage 7: leading one, mantissa, logarithm."""
+        leading, total_5 = Signal(range(self.sum_width)), Signal.like(total)
+        maximum_5 = Signal.like(maximum)
+        m.d.sync += [maximum_5.eq(maximum), total_5.eq(total)]
+        for position in range(self.sum_width):
+            with m.If(total[position]):
+                m.d.sync += leading.eq(position)
+
+        # The sum is at least 2^15, so that the octave of the row is at most one below M.
+        mantissa, octave = Signal(SCORE_FRACTION), Signal(signed(OCTAVE_WIDTH + 1))
+        m.d.sync += [
+            mantissa.eq((total_5 << SCORE_FRACTION) >> leading),
+            octave.eq(maximum_5 + leading - EXP_FRACTION),
+        ]
+
+        table = log2.read_port()
+        whole = Signal(signed(CONSTANT_WIDTH))
+        m.d.comb += table.addr.eq(mantissa)
+        m.d.sync += whole.eq((octave << SCORE_FRACTION) + self.offset)
+        return whole + table.data
+
+    def _second_pass(self, m: Module, constant: Value, score: Value, code: Value) -> None:
+        steps, zero = self._codes.steps, self._codes.zero
+        distance = Signal(signed(CONSTANT_WIDTH + 1))
+        rounded = (distance * steps + OCTAVE // 2) >> SCORE_FRACTION
+        m.d.sync += [
+            distance.eq(constant - score),
+            code.eq(Mux(rounded < 0, 0, Mux(rounded > zero, zero, rounded))),
+        ]

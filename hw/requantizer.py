@@ -1,0 +1,181 @@
+"""The requantizer, where every sum becomes a code: `docs/numerics.md`, section requantizer."""
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Signal, signed
+from amaranth.lib import data, stream
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..formats import ACCUMULATOR_WIDTH, MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH
+from .checks import check_integer
+from .pipeline import Pipeline, delay
+from .saturation import COUNT_WIDTH, clamp, count_saturation
+
+PRODUCT_WIDTH = ACCUMULATOR_WIDTH + MULTIPLIER_WIDTH
+
+CHANNEL = data.StructLayout(
+    {
+        "bias": signed(ACCUMULATOR_WIDTH),
+        "weight_zero": signed(ZERO_WIDTH),
+        "multiplier": MULTIPLIER_WIDTH,
+    }
+)
+"""Parameters of one output channel, 64 bits."""
+
+
+class Requantizer(Pipeline):
+    """Scales the sums of a token to codes, each channel with its own parameters.
+
+    `y = clamp(zero + ((t * multiplier + half(shift)) >> shift), low, high)`, where
+    `t = acc - weight_zero * sum + bias`.
+
+    The corrected sum must fit 32 bits signed; its terms may exceed them, since they wrap.
+
+    Parameters
+    ----------
+    lanes : int
+        Channels per beat, 1 to 256.
+    groups : int
+        Groups of `lanes` channels whose parameters are kept, 1 to 4096.
+    acc_width, sum_width : int
+        Bits of the unsigned accumulator and of the unsigned sum of codes, 1 to 32 each.
+    out_width : int
+        Bits of the signed output, 4 to 32; a code of A bits takes A + 1.
+    tag_width : int
+        Bits that go along with each beat, untouched; 0 to 256.
+
+    Members
+    -------
+    parameters : In(stream, always_ready)
+        Struct of `bias` (signed, 32 bits), `weight_zero` (signed, 16 bits), `multiplier` (unsigned,
+        16 bits), and `group` and `lane`, the channel that they are for. Used by beats of `i`
+        accepted in a later cycle.
+    i : In(stream)
+        Struct of `acc` (array of `lanes`), `sum`, `group` (of channels) and `tag`.
+    shift : In(6)
+        0 to 47. This and the next three go with the beat accepted.
+    zero : In(16)
+        Signed zero point of the output.
+    low : In(out_width)
+        Signed smallest output.
+    high : In(out_width)
+        Signed largest output.
+    clear_stb : In(1)
+        Sets `saturated` to zero.
+    o : Out(stream)
+        Struct of `y` (array of `lanes` signed outputs) and `tag`.
+    saturated : Out(32)
+        Values clamped among the beats that left `o`.
+
+    Latency: 7 cycles.
+    Throughput: one beat per cycle.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A parameter that is not an integer, or out of range.
+
+    Source: `docs/numerics.md`, requantizer.
+    """
+
+    LATENCY = 7
+
+    def __init__(
+        self,
+        *,
+        lanes: int,
+        groups: int,
+        acc_width: int = ACCUMULATOR_WIDTH,
+        sum_width: int = ACCUMULATOR_WIDTH,
+        out_width: int = ACCUMULATOR_WIDTH,
+        tag_width: int = 0,
+    ) -> None:
+        self.lanes = check_integer("lanes", lanes, 1, 256)
+        self.groups = check_integer("groups", groups, 1, 4096)
+        self.acc_width = check_integer("acc_width", acc_width, 1, ACCUMULATOR_WIDTH)
+        self.sum_width = check_integer("sum_width", sum_width, 1, ACCUMULATOR_WIDTH)
+        self.out_width = check_integer("out_width", out_width, 4, ACCUMULATOR_WIDTH)
+        self.tag_width = check_integer("tag_width", tag_width, 0, 256)
+        sums = data.StructLayout(
+            {
+                "acc": data.ArrayLayout(acc_width, lanes),
+                "sum": sum_width,
+                "group": range(groups),
+                "tag": tag_width,
+            }
+        )
+        codes = data.StructLayout(
+            {"y": data.ArrayLayout(signed(out_width), lanes), "tag": tag_width}
+        )
+        channel = data.StructLayout(
+            {**CHANNEL.members, "group": range(groups), "lane": range(lanes)}
+        )
+        super().__init__(
+            {
+                "parameters": In(stream.Signature(channel, always_ready=True)),
+                "i": In(stream.Signature(sums)),
+                "shift": In(SHIFT_MAX.bit_length()),
+                "zero": In(signed(ZERO_WIDTH)),
+                "low": In(signed(out_width)),
+                "high": In(signed(out_width)),
+                "clear_stb": In(1),
+                "o": Out(stream.Signature(codes)),
+                "saturated": Out(COUNT_WIDTH),
+            }
+        )
+
+    def datapath(self, m: Module, payload: Any) -> Any:
+        result = Signal(self.o.payload.shape(), reset_less=True)
+        m.d.sync += result.tag.eq(delay(m, payload.tag, self.LATENCY - 1, name="tag"))
+        total = delay(m, payload.sum, 1, name="sum")
+        shift = delay(m, self.shift, 4, name="shift")
+        zero = delay(m, self.zero, 5, name="zero")
+        low, high = (delay(m, x, 6, name=x.name) for x in (self.low, self.high))
+        self._memories, self._events = [], []
+        for lane in range(self.lanes):
+            memory = Memory(shape=CHANNEL, depth=self.groups, init=[])
+            read = memory.read_port()
+            self._memories.append(memory)
+
+            def register(width: int, what: str, lane: int = lane) -> Signal:
+                return Signal(signed(width), name=f"{what}_{lane}", reset_less=True)
+
+            biased = register(ACCUMULATOR_WIDTH, "biased")
+            correction = register(ACCUMULATOR_WIDTH, "correction")
+            corrected = register(ACCUMULATOR_WIDTH, "corrected")
+            product = register(PRODUCT_WIDTH, "product")
+            doubled = register(PRODUCT_WIDTH + 1, "doubled")
+            moved = register(PRODUCT_WIDTH + 1, "moved")
+            event = Signal(name=f"event_{lane}")
+            acc = delay(m, payload.acc[lane], 1, name=f"acc_{lane}")
+            multiplier = delay(m, read.data.multiplier, 2, name=f"multiplier_{lane}")
+            clamped, outside = clamp(moved, low, high)
+            m.d.comb += [read.addr.eq(payload.group), read.en.eq(self.advance)]
+            m.d.sync += [
+                biased.eq(acc + read.data.bias),
+                correction.eq(read.data.weight_zero * total),
+                corrected.eq(biased - correction),
+                product.eq(corrected * multiplier),
+                doubled.eq((product << 1) >> shift),
+                # (doubled + 1 >> 1) + zero, in one adder.
+                moved.eq((doubled + Cat(Const(1, 1), zero).as_signed()) >> 1),
+                result.y[lane].eq(clamped),
+                event.eq(outside),
+            ]
+            self._events.append(event)
+        return result
+
+    def always(self, m: Module) -> None:
+        channel = self.parameters.payload
+        for lane, memory in enumerate(self._memories):
+            m.submodules[f"memory_{lane}"] = memory
+            write = memory.write_port()
+            m.d.comb += [
+                write.addr.eq(channel.group),
+                write.en.eq(self.parameters.valid & (channel.lane == lane)),
+                write.data.bias.eq(channel.bias),
+                write.data.weight_zero.eq(channel.weight_zero),
+                write.data.multiplier.eq(channel.multiplier),
+            ]
+        count_saturation(m, self, self._events)

@@ -1,0 +1,198 @@
+"""The weight-stationary systolic array."""
+
+from typing import Any
+
+from amaranth.hdl import EnableInserter, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..formats import CODE_WIDTHS, code_max
+from .checks import check_integer
+from .pipeline import delay
+
+
+def psum_width(rows: int, activation_width: int, weight_width: int) -> int:
+    """Bits of the largest sum of `rows` products of unsigned codes."""
+    return (rows * code_max(activation_width) * code_max(weight_width)).bit_length()
+
+
+def token_sum_width(rows: int, activation_width: int) -> int:
+    """Bits of the largest sum of `rows` unsigned activation codes."""
+    return (rows * code_max(activation_width)).bit_length()
+
+
+class SystolicArray(wiring.Component):
+    """Multiplies activation vectors by a stationary tile of weights, both unsigned codes.
+
+    K runs down the rows, output channels across the columns. `rows` beats of weights make a tile;
+    they shift into a shadow bank while the array works with the active one. An activation vector
+    with `first` waits for a whole tile in the shadow bank and makes it the active one for itself
+    and its successors: the change runs through the array as a wave ahead of the vector. The next
+    tile follows the wave, row by row. What K does not fill is padded with codes of zero.
+
+    Parameters
+    ----------
+    rows, cols : int
+        Size of the array, 1 to 256 each.
+    activation_width, weight_width : int
+        Bits of the codes, 3 to 8 each.
+    tag_width : int
+        Bits that go along with each vector, untouched; 0 to 256.
+
+    Members
+    -------
+    weights : In(stream)
+        Array of `cols` unsigned codes: one row of a tile, the last row first.
+    i : In(stream)
+        Struct of `codes` (array of `rows` unsigned codes), `first` (1 bit: use the next tile from
+        here on) and `tag`.
+    o : Out(stream)
+        Struct of `psums` (array of `cols` unsigned sums of products, `psum_width` bits each),
+        `sum` (unsigned sum of the vector's codes, `sum_width` bits) and `tag`.
+
+    Latency: `rows + cols` cycles from a vector to its sums.
+    Throughput: one vector per cycle. The weights of a tile are accepted from `cols` cycles after
+    the previous tile's `first` was, one row per cycle, so that tiles of `rows + cols` vectors or
+    more never wait. While `o` is not accepted, the whole array stands still.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A parameter that is not an integer, or out of range.
+
+    Source: `docs/numerics.md`, gemm: `acc[m, n]` and `sum[m]` over one tile of K.
+    """
+
+    def __init__(
+        self,
+        *,
+        rows: int,
+        cols: int,
+        activation_width: int,
+        weight_width: int,
+        tag_width: int = 0,
+    ) -> None:
+        self.rows = check_integer("rows", rows, 1, 256)
+        self.cols = check_integer("cols", cols, 1, 256)
+        limits = CODE_WIDTHS[0], CODE_WIDTHS[-1]
+        self.activation_width = check_integer("activation_width", activation_width, *limits)
+        self.weight_width = check_integer("weight_width", weight_width, *limits)
+        self.tag_width = check_integer("tag_width", tag_width, 0, 256)
+        self.psum_width = psum_width(rows, activation_width, weight_width)
+        self.sum_width = token_sum_width(rows, activation_width)
+        vector = data.StructLayout(
+            {
+                "codes": data.ArrayLayout(activation_width, rows),
+                "first": 1,
+                "tag": tag_width,
+            }
+        )
+        sums = data.StructLayout(
+            {
+                "psums": data.ArrayLayout(self.psum_width, cols),
+                "sum": self.sum_width,
+                "tag": tag_width,
+            }
+        )
+        super().__init__(
+            {
+                "weights": In(stream.Signature(data.ArrayLayout(weight_width, cols))),
+                "i": In(stream.Signature(vector)),
+                "o": Out(stream.Signature(sums)),
+            }
+        )
+
+    @property
+    def LATENCY(self) -> int:  # noqa: N802
+        """Cycles from the acceptance of a vector to its sums."""
+        return self.rows + self.cols
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        # Everything that moves with the wave; stands still while the output waits.
+        core = Module()
+        advance = Signal()
+        accept = Signal()
+        m.d.comb += [
+            advance.eq(~self.o.valid | self.o.ready),
+            accept.eq(self.i.valid & self.i.ready),
+        ]
+        # swap[j]: the wave of a new tile passes the anti-diagonal row + col = j, one cycle ahead of
+        # the vector that brought it.
+        swap = Signal(self.rows + self.cols - 1)
+        swapped = Signal(self.rows + self.cols - 1)
+        m.d.comb += swap.eq((swapped << 1) | (accept & self.i.p.first))
+        core.d.sync += swapped.eq(swap)
+        shadow = self._shadow_bank(m, advance, swap)
+        self._compute(core, shadow, swap)
+        valid = delay(core, accept, self.LATENCY, name="valid", reset_less=False)
+        tag = delay(core, self.i.p.tag, self.LATENCY, name="tag")
+        m.d.comb += [self.o.valid.eq(valid), self.o.p.tag.eq(tag)]
+        m.submodules.core = EnableInserter(advance)(core)
+        return m
+
+    @staticmethod
+    def _register(width: int, name: str) -> Signal:
+        return Signal(width, name=name, reset_less=True)
+
+    def _shadow_bank(self, m: Module, advance: Value, swap: Value) -> list[list[Signal]]:
+        """Load tiles from the top, and hold back weights and vectors that must wait."""
+        # Rows of the next tile that are in, and rows of the bank whose weights are in use already.
+        loaded = Signal(range(self.rows + 1))
+        free = Signal(range(self.rows + 1), init=self.rows)
+        load = self.weights.valid & self.weights.ready
+        m.d.comb += [
+            self.weights.ready.eq(loaded < free),
+            self.i.ready.eq(advance & (~self.i.p.first | (loaded == self.rows))),
+        ]
+        new_tile = swap[0] & advance
+        with m.If(new_tile):
+            m.d.sync += loaded.eq(0)
+        with m.Elif(load):
+            m.d.sync += loaded.eq(loaded + 1)
+        leaves_row = swap[self.cols - 1 :].any() & advance
+        m.d.sync += free.eq(Mux(new_tile, 0, free) + leaves_row)
+        shadow = [
+            [self._register(self.weight_width, f"shadow_{row}_{col}") for col in range(self.cols)]
+            for row in range(self.rows)
+        ]
+        for row in range(self.rows):
+            # Rows further down may still hold weights that the wave has not fetched.
+            with m.If(load & (loaded >= row)):
+                for col in range(self.cols):
+                    above = shadow[row - 1][col] if row else self.weights.payload[col]
+                    m.d.sync += shadow[row][col].eq(above)
+        return shadow
+
+    def _compute(self, core: Module, shadow: list[list[Signal]], swap: Value) -> None:
+        """Skew, multiply and add, deskew."""
+        # Row r works r + 1 cycles after a vector is accepted: one cycle behind the swap wave.
+        moving = [
+            delay(core, self.i.p.codes[row], row + 1, name=f"skew_{row}")
+            for row in range(self.rows)
+        ]
+        for col in range(self.cols):
+            psum: Value = Value.cast(0)
+            for row in range(self.rows):
+                active = self._register(self.weight_width, f"active_{row}_{col}")
+                with core.If(swap[row + col]):
+                    core.d.sync += active.eq(shadow[row][col])
+                width = psum_width(row + 1, self.activation_width, self.weight_width)
+                total = self._register(width, f"psum_{row}_{col}")
+                core.d.sync += total.eq(psum + moving[row] * active)
+                psum = total
+            late = delay(core, psum, self.cols - 1 - col, name=f"deskew_{col}")
+            core.d.comb += self.o.p.psums[col].eq(late)
+            if col < self.cols - 1:
+                moving = [
+                    delay(core, code, 1, name=f"code_{row}_{col + 1}")
+                    for row, code in enumerate(moving)
+                ]
+        # The token's own sum goes down beside the last column and needs no deskewing.
+        total = Value.cast(0)
+        for row, code in enumerate(moving):
+            width = token_sum_width(row + 1, self.activation_width)
+            below = self._register(width, f"sum_{row}")
+            core.d.sync += below.eq(total + code)
+            total = below
+        core.d.comb += self.o.p.sum.eq(total)

@@ -1,0 +1,111 @@
+"""Bench of the accumulator buffer: sequences of partial sums against a running total per token."""
+
+import cocotb
+import numpy as np
+import pytest
+
+from rootshift.hw.accumulator_buffer import AccumulatorBuffer
+from rootshift.testbench.hw.bench import simulate
+from rootshift.testbench.hw.harness import Bench
+from rootshift.testbench.hw.patterns import PAIRS
+
+
+def gemm_order(tokens: np.ndarray, tiles: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Address, first, last of a GEMM: every token of a tile of K, then the next tile."""
+    tile = np.repeat(np.arange(tiles), len(tokens))
+    return np.tile(tokens, tiles), tile == 0, tile == tiles - 1
+
+
+def orders(rng: np.random.Generator, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """GEMMs of all tokens, of one token (the same address in each cycle), of two in turn."""
+    parts = [
+        gemm_order(np.arange(depth), 3),
+        gemm_order(rng.integers(0, depth, 1), 9),
+        gemm_order(rng.permutation(depth)[:2], 5),
+        gemm_order(rng.permutation(depth), 1),
+        gemm_order(rng.permutation(depth)[: max(1, depth // 2)], 4),
+    ]
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+def totals(beats: dict, acc_width: int, sum_width: int) -> dict:
+    """Model: what leaves the buffer, wrapped to its widths."""
+    kept: dict[int, np.ndarray] = {}
+    left = []
+    rows = np.concatenate([beats["psums"], beats["sum"][:, None]], 1)
+    for beat, address in enumerate(beats["address"]):
+        kept[address] = rows[beat] + (0 if beats["first"][beat] else kept[address])
+        if beats["last"][beat]:
+            left.append(kept[address])
+    left = np.stack(left)
+    return {
+        "acc": left[:, :-1] % (1 << acc_width),
+        "sum": left[:, -1] % (1 << sum_width),
+        "address": beats["address"][beats["last"]],
+        "tag": beats["tag"][beats["last"]],
+    }
+
+
+@cocotb.test()
+async def totals_equal_model(dut):
+    bench = await Bench.start(dut)
+    p = bench.params
+    rng = np.random.default_rng(p["seed"])
+    for run, (idle, pressure) in enumerate(PAIRS):
+        address, first, last = orders(rng, p["depth"])
+        psums = rng.integers(0, 1 << p["in_width"], (len(address), p["cols"]))
+        if run % 2:
+            psums[::3] = (1 << p["in_width"]) - 1
+        beats = {
+            "psums": psums,
+            "sum": rng.integers(0, 1 << p["sum_in_width"], len(address)),
+            "address": address,
+            "first": first,
+            "last": last,
+            "tag": rng.integers(0, 1 << p["tag_width"], len(address)),
+        }
+        expected = totals(beats, p["acc_width"], p["sum_acc_width"])
+        count = int(last.sum())
+        got = await bench.run({"i": beats}, {"o": count}, idle=idle, pressure=pressure, seed=run)
+        for field, values in expected.items():
+            what = f"{field}, {idle}, {pressure}"
+            bench.compare(what, got["o"][field].reshape(values.shape), values)
+        if (idle, pressure) == ("always", "always"):
+            accepted = np.array(bench.sources["i"].cycles)
+            latency = np.array(bench.sinks["o"].cycles) - accepted[last]
+            bench.compare("latency", latency, np.full(count, AccumulatorBuffer.LATENCY))
+            bench.compare("one beat per cycle", np.diff(accepted), np.ones(len(accepted) - 1))
+
+
+CONFIGS = [
+    # depth, cols, in, acc, sum in, sum acc, tag
+    (16, 4, 10, 16, 6, 12, 5),
+    (197, 16, 12, 32, 8, 16, 8),
+    (7, 5, 20, 20, 12, 12, 1),
+    (1, 1, 20, 32, 12, 22, 3),
+]
+NAMES = ["depth", "cols", "in_width", "acc_width", "sum_in_width", "sum_acc_width", "tag_width"]
+
+
+@pytest.mark.parametrize("values", CONFIGS, ids=str)
+def test_totals_equal_model(values):
+    config = dict(zip(NAMES, values, strict=True))
+    seed = sum(values)
+    print(f"seed {seed}")
+    print(simulate(AccumulatorBuffer(**config), __name__, params={**config, "seed": seed}))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"depth": 0}, "depth must be 1 to 4096, not 0"),
+        ({"cols": 0}, "cols must be 1 to 256, not 0"),
+        ({"in_width": 33}, "in_width must be 1 to 32, not 33"),
+        ({"acc_width": 9}, "acc_width must be 10 to 32, not 9"),
+        ({"sum_acc_width": 5}, "sum_acc_width must be 6 to 32, not 5"),
+    ],
+)
+def test_parameters_out_of_range(wrong, message):
+    config = dict(zip(NAMES, CONFIGS[0], strict=True)) | wrong
+    with pytest.raises(ValueError, match=message):
+        AccumulatorBuffer(**config)

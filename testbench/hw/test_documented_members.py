@@ -1,0 +1,86 @@
+"""What every unit owes its users: documented members, clean and reproducible Verilog."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from amaranth.lib import wiring
+
+from rootshift.hw import verilog
+from rootshift.hw.accumulator_buffer import AccumulatorBuffer
+from rootshift.hw.gelu_table import GeluTable
+from rootshift.hw.gemm import Gemm
+from rootshift.hw.layernorm import LayerNorm
+from rootshift.hw.log2_softmax import Log2Softmax
+from rootshift.hw.reciprocal_root import ReciprocalRoot
+from rootshift.hw.requantizer import Requantizer
+from rootshift.hw.residual_add import ResidualAdd
+from rootshift.hw.saturation import SaturationCounter
+from rootshift.hw.shift_attention import ShiftAttention
+from rootshift.hw.systolic_array import SystolicArray
+from rootshift.testbench.hw.verilate import lint
+
+UNITS = [
+    lambda: AccumulatorBuffer(
+        depth=16, cols=4, in_width=10, acc_width=32, sum_in_width=6, sum_acc_width=12
+    ),
+    lambda: Gemm(rows=4, cols=5, activation_width=4, weight_width=6, depth=16, k_max=64, groups=4),
+    lambda: GeluTable(lanes=4, code_width=4),
+    lambda: LayerNorm(lanes=4, depth=30, code_width=4),
+    lambda: Log2Softmax(lanes=4, depth=20, code_width=4, base="sqrt2"),
+    lambda: ReciprocalRoot(tag_width=8, digits=2),
+    lambda: Requantizer(lanes=4, groups=4),
+    lambda: ResidualAdd(lanes=4),
+    lambda: SaturationCounter(lanes=4),
+    lambda: ShiftAttention(
+        rows=4, cols=6, code_width=4, value_width=4, depth=50, base="sqrt2", drains=2
+    ),
+    lambda: SystolicArray(rows=4, cols=5, activation_width=4, weight_width=6),
+]
+
+
+def documented(unit: wiring.Component) -> dict[str, str]:
+    """Members and directions as the class docstring's section Members lists them."""
+    text = inspect.getdoc(type(unit))
+    section = re.search(r"^Members\n-+\n(.*?)\n\n(?=\S)", text + "\n\nend", re.S | re.M)
+    assert section, "the docstring has no section Members"
+    lines = re.findall(r"^(\w+(?:, \w+)*) : (In|Out)\b", section[1], re.M)
+    return {name: direction for names, direction in lines for name in names.split(", ")}
+
+
+@pytest.fixture(params=UNITS, ids=lambda make: type(make()).__name__)
+def unit(request) -> wiring.Component:
+    return request.param()
+
+
+def test_members_are_documented(unit):
+    members = {name: member.flow.name for name, member in unit.signature.members.items()}
+    assert documented(unit) == members
+
+
+@pytest.mark.parametrize("section", ["Parameters\n---", "Latency: ", "Throughput: "])
+def test_docstring_has(unit, section):
+    assert section in inspect.getdoc(type(unit))
+
+
+def test_parameters_are_documented(unit):
+    text = inspect.getdoc(type(unit))
+    names = inspect.signature(type(unit).__init__).parameters
+    for name, parameter in names.items():
+        if name != "self":
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            assert re.search(rf"^([\w, ]+, )?{name}(, [\w, ]+)? : ", text, re.M), name
+            assert hasattr(unit, name), f"{name} cannot be read back"
+
+
+def test_verilog_is_clean(unit):
+    name = type(unit).__name__
+    text = verilog.convert(unit, name)
+    assert lint(text, name) == ""
+    assert text == verilog.convert(unit, name)
+    assert str(Path(__file__).parent) not in text
+    assert ".py" not in text
+    lines = re.findall(r"^  (input|output) (?:signed )?(?:\[(\d+):0\] )?(\w+);", text, re.M)
+    ports = {port: (kind[0], int(top or 0) + 1) for kind, top, port in lines}
+    assert ports == verilog.ports(unit)

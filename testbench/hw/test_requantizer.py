@@ -1,0 +1,161 @@
+"""Bench of the requantizer against its golden model."""
+
+import cocotb
+import numpy as np
+import pytest
+from cocotb.triggers import RisingEdge
+
+from rootshift.formats import output_range
+from rootshift.hw.requantizer import Requantizer
+from rootshift.sim.golden.requantizer import requantizer
+from rootshift.testbench.hw.bench import simulate
+from rootshift.testbench.hw.harness import Bench
+from rootshift.testbench.hw.patterns import PAIRS
+
+BEATS = 200
+EXTREMES = np.array([-(1 << 31), -(1 << 31) + 1, -1, 0, 1, (1 << 31) - 2, (1 << 31) - 1])
+
+# Output width, shift, zero point: every kind of output, every end of shift and zero point.
+COMMANDS = [
+    (4, 24, 7),
+    (8, 47, -32768),
+    (16, 15, 0),
+    (32, 0, 0),
+    (24, 1, 0),
+    (3, 31, 32767),
+    (6, 40, -5),
+    (8, 33, 200),
+]
+
+
+def channels(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
+    """Parameters of random channels, extremes among them."""
+    found = {
+        "bias": rng.integers(-(1 << 31), 1 << 31, count) >> rng.integers(0, 32, count),
+        "weight_zero": rng.integers(-(1 << 15), 1 << 15, count) >> rng.integers(0, 16, count),
+        "multiplier": rng.integers(0, 1 << 16, count) >> rng.integers(0, 4, count),
+    }
+    found["multiplier"][:: max(3, count // 4)] = 0xFFFF
+    if count > 4:
+        found["multiplier"][1:3] = 0, 1
+        found["weight_zero"][2:4] = -(1 << 15), (1 << 15) - 1
+    return found
+
+
+def sums(
+    rng: np.random.Generator, parameters: dict, groups: int, lanes: int, width: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Beats whose corrected sums cover the 32-bit range, and those corrected sums."""
+    size = BEATS * lanes
+    corrected = rng.integers(-(1 << 31), 1 << 31, size) >> rng.integers(0, 32, size)
+    corrected[: len(EXTREMES)] = EXTREMES[:size]
+    corrected = rng.permutation(corrected).reshape(BEATS, lanes)
+    group = rng.integers(0, groups, BEATS)
+    at = group[:, None] * lanes + np.arange(lanes)
+    total = rng.integers(0, 1 << width, BEATS)
+    acc = corrected + parameters["weight_zero"][at] * total[:, None] - parameters["bias"][at]
+    beats = {"acc": acc % (1 << 32), "sum": total, "group": group, "tag": np.arange(BEATS) % 32}
+    return beats, corrected
+
+
+async def load(bench: Bench, parameters: dict) -> None:
+    """Send the channels, in any order."""
+    lanes = bench.params["lanes"]
+    order = np.random.default_rng(0).permutation(len(parameters["bias"]))
+    beats = {name: values[order] for name, values in parameters.items()}
+    beats |= {"group": order // lanes, "lane": order % lanes}
+    await bench.run({"parameters": beats}, {}, idle="random:0.5")
+
+
+def command(bench: Bench, width: int, shift: int, zero: int) -> None:
+    low, high = output_range(width)
+    for port, value in (("shift", shift), ("zero", zero), ("low", low), ("high", high)):
+        bench.set(port, value)
+
+
+@cocotb.test()
+async def codes_equal_golden(dut):
+    bench = await Bench.start(dut)
+    lanes, groups = bench.params["lanes"], bench.params["groups"]
+    rng = np.random.default_rng(bench.params["seed"])
+    for run, (idle, pressure) in enumerate(PAIRS):
+        parameters = channels(rng, lanes * groups)
+        await load(bench, parameters)
+        width, shift, zero = COMMANDS[run]
+        beats, corrected = sums(rng, parameters, groups, lanes, bench.params["sum_width"])
+        command(bench, width, shift, zero)
+        bench.set("clear_stb", 1)
+        await bench.step()
+        bench.set("clear_stb", 0)
+        got = await bench.run({"i": beats}, {"o": BEATS}, idle=idle, pressure=pressure, seed=run)
+        at = beats["group"][:, None] * lanes + np.arange(lanes)
+        expected, saturated = requantizer(
+            corrected,
+            multiplier=parameters["multiplier"][at],
+            shift=shift,
+            zero=zero,
+            width=width,
+        )
+        what = f"width {width}, shift {shift}, {idle}, {pressure}"
+        bench.compare(what, got["o"]["y"].reshape(BEATS, lanes), expected)
+        bench.compare(f"tag, {what}", got["o"]["tag"], beats["tag"])
+        bench.compare("saturated", bench.get("saturated"), saturated)
+        if (idle, pressure) == ("always", "always"):
+            latency = np.subtract(bench.sinks["o"].cycles, bench.sources["i"].cycles)
+            bench.compare("latency", latency, np.full(BEATS, Requantizer.LATENCY))
+
+
+@cocotb.test()
+async def each_beat_keeps_its_command(dut):
+    """Commands change in every cycle, while earlier beats are still in the pipeline."""
+    bench = await Bench.start(dut)
+    lanes, groups = bench.params["lanes"], bench.params["groups"]
+    rng = np.random.default_rng(bench.params["seed"] + 1)
+    parameters = channels(rng, lanes * groups)
+    await load(bench, parameters)
+    beats, corrected = sums(rng, parameters, groups, lanes, bench.params["sum_width"])
+    start, chosen = bench.cycle, [0]
+    command(bench, *COMMANDS[0])
+
+    async def change():
+        while True:
+            await RisingEdge(dut.clk)
+            chosen.append(int(rng.integers(len(COMMANDS))))
+            command(bench, *COMMANDS[chosen[-1]])
+
+    task = cocotb.start_soon(change())
+    got = await bench.run({"i": beats}, {"o": BEATS}, idle="random:0.8", pressure="random:0.6")
+    task.cancel()
+    at = beats["group"][:, None] * lanes + np.arange(lanes)
+    for beat, cycle in enumerate(bench.sources["i"].cycles):
+        width, shift, zero = COMMANDS[chosen[cycle - start]]
+        expected, _ = requantizer(
+            corrected[beat],
+            multiplier=parameters["multiplier"][at[beat]],
+            shift=shift,
+            zero=zero,
+            width=width,
+        )
+        bench.compare(f"beat {beat}", got["o"]["y"].reshape(BEATS, lanes)[beat], expected)
+
+
+@pytest.mark.parametrize(("lanes", "groups"), [(1, 1), (4, 8), (5, 3), (16, 48)])
+def test_codes_equal_golden(lanes, groups):
+    params = {"lanes": lanes, "groups": groups, "sum_width": 20, "seed": lanes + groups}
+    print(f"seed {params['seed']}")
+    unit = Requantizer(lanes=lanes, groups=groups, sum_width=20, tag_width=5)
+    print(simulate(unit, __name__, params=params))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"lanes": 0}, "lanes must be 1 to 256, not 0"),
+        ({"groups": 4097}, "groups must be 1 to 4096, not 4097"),
+        ({"acc_width": 33}, "acc_width must be 1 to 32, not 33"),
+        ({"out_width": 3}, "out_width must be 4 to 32, not 3"),
+    ],
+)
+def test_parameters_out_of_range(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Requantizer(**{"lanes": 4, "groups": 4, **wrong})

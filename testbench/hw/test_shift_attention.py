@@ -1,0 +1,220 @@
+"""Bench of shift attention against its golden model."""
+
+import cocotb
+import numpy as np
+import pytest
+
+from rootshift.formats import zero_code
+from rootshift.hw.shift_attention import ShiftAttention
+from rootshift.sim.golden.shift_attention import shift_attention
+from rootshift.testbench.hw.bench import simulate
+from rootshift.testbench.hw.harness import Bench
+from rootshift.testbench.hw.patterns import PAIRS
+
+Tile = tuple[np.ndarray, np.ndarray]
+
+
+class Attention:
+    """The configuration under test: makes tiles and scales, and knows the expected rows."""
+
+    def __init__(self, bench: Bench, seed: int) -> None:
+        params = bench.params
+        self.bench = bench
+        self.rows, self.cols, self.depth = params["rows"], params["cols"], params["depth"]
+        self.log_width, self.width = params["code_width"], params["value_width"]
+        self.base = params["base"]
+        self.zero = zero_code(self.log_width, self.base)
+        self.rng = np.random.default_rng(seed)
+
+    def corners(self) -> list[Tile]:
+        """Tiles of codes `[keys, rows]` and values `[keys, cols]` at the edges of every width."""
+        keys, top = self.depth, (1 << self.width) - 1
+        row, random = np.arange(self.rows), self.rng.integers
+        values = random(0, top + 1, (keys, self.cols))
+        full = np.full((keys, self.cols), top)
+        ramp = np.arange(keys)[:, None]
+
+        def constant(code: int) -> np.ndarray:
+            return np.full((keys, self.rows), code)
+
+        return [
+            (constant(0), full),
+            (constant(self.zero), full),
+            (constant(self.zero - 1), full),
+            (constant(1), values),
+            (random(0, self.zero + 1, (keys, self.rows)), np.zeros_like(full)),
+            ((ramp + row) % (self.zero + 1), values),
+            (np.where(ramp == keys - 1, 0, self.zero) + 0 * row, values),
+            (random(0, self.zero + 1, (1, self.rows)), random(0, top + 1, (1, self.cols))),
+            (constant(0)[:1], full[:1]),
+            (constant(self.zero)[:1], full[:1]),
+        ]
+
+    def tiles(self, count: int) -> list[Tile]:
+        """The corners, then tiles of random length and spread of codes, in a random order."""
+        found = self.corners()
+        while len(found) < count:
+            keys = int(self.rng.integers(1, self.depth + 1))
+            low, high = np.sort(self.rng.integers(0, self.zero + 2, 2))
+            codes = self.rng.integers(low, max(high, low + 1), (keys, self.rows))
+            values = self.rng.integers(0, 1 << self.width, (keys, self.cols))
+            found.append((np.minimum(codes, self.zero), values))
+        return [found[at] for at in self.rng.permutation(len(found))]
+
+    def configure(self, run: int) -> dict[str, int]:
+        """Set the inputs for a run; every other run uses part of the array, one saturates much."""
+        random = self.rng.integers
+        steps = 1 + (self.base == "sqrt2")
+        headroom = (self.zero - 1) // steps
+        largest = self.depth * (1 << self.width) << headroom
+        odd = int(random(0, 1 << 16)) if steps == 2 else 0
+        chosen = {
+            "value_zero": int((0, 7, -(1 << 15), (1 << 15) - 1, random(-300, 300))[run % 5]),
+            "zero": int((0, 3, random(-20, 20), -(1 << 15), (1 << 15) - 1)[run % 5]),
+            "multiplier_even": int(((1 << 16) - 1, random(0, 1 << 16), 0)[run % 3]),
+            "multiplier_odd": ((1 << 16) - 1) * (steps - 1) if run % 3 == 0 else odd,
+        }
+        spread = largest.bit_length() + 16 - self.width - int(random(0, 6))
+        chosen["shift"] = min(47, max(0, (spread, 0, 47, spread)[run % 4]))
+        for port, value in chosen.items():
+            self.bench.set(port, value)
+        used = {"rows_used": self.rows, "cols_used": self.cols}
+        if run % 2:
+            used = {"rows_used": int(random(1, self.rows + 1))}
+            used["cols_used"] = int(random(1, self.cols + 1))
+        for port, value in used.items():
+            self.bench.set(port, value)
+        return chosen | used
+
+    def expect(self, tiles: list[Tile], chosen: dict[str, int]) -> tuple[np.ndarray, int]:
+        """Rows of all tiles, with zeros in the columns that are not used, and the saturations."""
+        scales = {key: chosen[key] for key in chosen if not key.endswith("used")}
+        rows, cols = chosen["rows_used"], chosen["cols_used"]
+        found, saturated = [], 0
+        for codes, values in tiles:
+            block, events = shift_attention(
+                codes.T[None, :rows].astype(np.uint8),
+                values[:, :cols].astype(np.uint8),
+                log_width=self.log_width,
+                base=self.base,
+                width=self.width,
+                **scales,
+            )
+            found.append(np.pad(block, ((0, 0), (0, self.cols - cols))))
+            saturated += events
+        return np.concatenate(found), saturated
+
+
+def beats(tiles: list[Tile]) -> dict[str, np.ndarray]:
+    """All tiles back to back, as the beats of the input stream."""
+    last = [np.arange(len(codes)) == len(codes) - 1 for codes, _ in tiles]
+    return {
+        "codes": np.concatenate([codes for codes, _ in tiles]),
+        "values": np.concatenate([values for _, values in tiles]),
+        "last": np.concatenate(last).astype(int),
+    }
+
+
+async def check(attention: Attention, run: int, tiles: list[Tile], **patterns: str) -> None:
+    """Run tiles back to back and compare every row, every `last` and the saturations."""
+    bench = attention.bench
+    chosen = attention.configure(run)
+    bench.set("clear_stb", 1)
+    await bench.step()
+    bench.set("clear_stb", 0)
+    rows, saturated = attention.expect(tiles, chosen)
+    got = await bench.run({"i": beats(tiles)}, {"o": len(rows)}, seed=run, **patterns)
+    what = f"{chosen}, {patterns}"
+    bench.compare(f"codes, {what}", got["o"]["codes"].reshape(-1, attention.cols), rows)
+    last = np.tile(np.arange(chosen["rows_used"]) == chosen["rows_used"] - 1, len(tiles))
+    bench.compare(f"last, {what}", got["o"]["last"], last.astype(int))
+    bench.compare(f"saturated, {what}", bench.get("saturated"), saturated)
+
+
+@cocotb.test()
+async def rows_equal_golden(dut):
+    bench = await Bench.start(dut)
+    attention = Attention(bench, bench.params["seed"])
+    for run in range(bench.params["runs"]):
+        idle, pressure = PAIRS[run % len(PAIRS)]
+        # An idle driver spends ten cycles a key: fewer tiles there, all corners everywhere.
+        tiles = attention.tiles(bench.params["tiles"] if run % len(PAIRS) < 4 else 12)
+        await check(attention, run, tiles, idle=idle, pressure=pressure)
+
+
+@cocotb.test()
+async def keys_pass_while_the_tile_before_drains(dut):
+    bench = await Bench.start(dut)
+    attention = Attention(bench, 1)
+    unit = ShiftAttention(**bench.params["unit"])
+    chosen = attention.configure(0)
+    drain = unit.drain_cycles(chosen["rows_used"])
+    for keys in {1, min(drain, attention.depth), attention.depth}:
+        tiles = [
+            (
+                attention.rng.integers(0, attention.zero + 1, (keys, attention.rows)),
+                attention.rng.integers(0, 1 << attention.width, (keys, attention.cols)),
+            )
+            for _ in range(6)
+        ]
+        rows, _ = attention.expect(tiles, chosen)
+        got = await bench.run({"i": beats(tiles)}, {"o": len(rows)})
+        bench.compare("codes", got["o"]["codes"].reshape(-1, attention.cols), rows)
+        taken = np.array(bench.sources["i"].cycles)
+        given = np.array(bench.sinks["o"].cycles)
+        bench.compare("latency", given[0] - taken[keys - 1], unit.latency())
+        periods = np.diff(taken[keys - 1 :: keys])
+        bound = max(keys, drain + 1)
+        bench.results[f"{keys} keys, drain {drain}"] = periods.tolist()
+        bench.compare("periods within the bound", periods[1:] <= bound, np.ones(4, bool))
+
+
+@cocotb.test()
+async def reset_in_a_tile_leaves_no_trace(dut):
+    bench = await Bench.start(dut)
+    attention = Attention(bench, 2)
+    stale = attention.corners()[0]
+    lost = beats([stale]) | {"last": np.zeros(len(stale[0]), int)}
+    await bench.run({"i": lost}, {"o": 0})
+    await bench.reset()
+    await check(attention, 0, attention.corners()[5:6])
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "code_width", "value_width", "depth", "base", "drains"),
+    [
+        (4, 4, 4, 4, 70, "sqrt2", 1),
+        (4, 6, 6, 8, 40, "2", 2),
+        (16, 16, 4, 4, 300, "sqrt2", 2),
+        (8, 8, 8, 6, 33, "sqrt2", 3),
+        (5, 16, 3, 3, 16, "2", 1),
+        (1, 1, 4, 6, 1, "2", 1),
+        # The largest sums that the exporter lets through.
+        (2, 2, 4, 8, 4096, "sqrt2", 1),
+    ],
+)
+def test_rows_equal_golden(rows, cols, code_width, value_width, depth, base, drains):
+    config = {"rows": rows, "cols": cols, "code_width": code_width, "depth": depth}
+    config |= {"value_width": value_width, "base": base, "drains": drains}
+    large = depth > 1000
+    params = {"runs": 2 if large else 16, "tiles": 10 if large else 30}
+    params |= config | {"seed": rows, "unit": config}
+    print("seed", rows, simulate(ShiftAttention(**config), __name__, params=params))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"rows": 0}, ValueError, "rows must be 1 to 256, not 0"),
+        ({"cols": 2.0}, TypeError, "cols must be an integer, not 2.0"),
+        ({"code_width": 9}, ValueError, "code_width must be 3 to 8, not 9"),
+        ({"value_width": 2}, ValueError, "value_width must be 3 to 8, not 2"),
+        ({"depth": 4097}, ValueError, "depth must be 1 to 4096, not 4097"),
+        ({"drains": 3}, ValueError, "drains must be 1 to 2, not 3"),
+        ({"base": "10"}, ValueError, "base must be 'sqrt2' or '2', not '10'"),
+    ],
+)
+def test_wrong_parameters_are_refused(change, error, message):
+    config = {"rows": 2, "cols": 2, "code_width": 4, "value_width": 4, "depth": 8, "base": "2"}
+    with pytest.raises(error, match=message):
+        ShiftAttention(**(config | change))
