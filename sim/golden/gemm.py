@@ -23,7 +23,9 @@ def product(x: np.ndarray, stationary: np.ndarray, zero: np.ndarray | int) -> np
     centered = stationary.astype(np.int32) - np.asarray(zero, np.int32)[..., None]
     largest = int(np.abs(centered).max(initial=0)) * int(x.max(initial=0))
     dtype = exact_dtype(largest * x.shape[-1])
-    return x.astype(dtype) @ np.swapaxes(centered.astype(dtype), -1, -2)
+    # Contiguous operands, or NumPy multiplies without BLAS.
+    moving, held = np.ascontiguousarray(x, dtype), np.ascontiguousarray(centered, dtype)
+    return moving @ np.swapaxes(held, -1, -2)
 
 
 def gemm(
@@ -43,9 +45,8 @@ def gemm(
     [N]; the rest as in `requantizer`.
     Returns: [.., T, N] of the output width, and the number of saturated values.
     """
-    acc = product(x, weight, weight_zero).astype(np.float64)
-    acc += bias
-    return requantizer(acc, multiplier=multiplier, shift=shift, zero=zero, width=width)
+    acc = product(x, weight, weight_zero)
+    return requantizer(acc, bias=bias, multiplier=multiplier, shift=shift, zero=zero, width=width)
 
 
 def scores(
@@ -64,8 +65,9 @@ def scores(
     """
     # Keys are the moving operand, queries the stationary one, as in the array.
     acc = product(split_heads(key, heads), split_heads(query, heads), query_zero)
-    acc = np.swapaxes(acc, -1, -2).astype(np.float64)
-    return requantizer(acc, multiplier=multiplier, shift=shift, zero=0, width=SCORE_WIDTH)[0]
+    return requantizer(
+        np.swapaxes(acc, -1, -2), multiplier=multiplier, shift=shift, zero=0, width=SCORE_WIDTH
+    )[0]
 
 
 def split_heads(x: np.ndarray, heads: int) -> np.ndarray:

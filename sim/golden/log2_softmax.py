@@ -24,15 +24,14 @@ def row_sum(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     octave = np.maximum.accumulate((score + (_OCTAVE - 1)) >> SCORE_FRACTION, axis=0)
     distance = (octave << SCORE_FRACTION) - score
-    term = np.take(_EXP2, distance & (_OCTAVE - 1))
+    term = np.take(_EXP2, distance & (_OCTAVE - 1), mode="clip")
     term >>= np.minimum(distance >> SCORE_FRACTION, 31)
     rescale = np.minimum(np.diff(octave, axis=0), 31)
-    rescaled = rescale.any(axis=1)
     total = term[0].copy()
-    for key in range(1, len(score)):
-        if rescaled[key - 1]:
-            total >>= rescale[key - 1]
-        total += term[key]
+    for value, fall, rescaled in zip(term[1:], rescale, rescale.any(axis=1), strict=True):
+        if rescaled:
+            total >>= fall
+        total += value
     return octave[-1], total
 
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from inspect import Parameter, signature
 from typing import Any
@@ -19,6 +18,9 @@ from .log2_softmax import log2_softmax
 from .patchify import patchify
 from .residual_add import embed, pool, residual_add
 from .shift_attention import shift_attention
+
+_ROWS = 256
+"""Rows of the largest matrices worth computing at once."""
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "patchify": patchify,
@@ -63,15 +65,14 @@ class Inference:
 class GoldenModel:
     """Integer reference of the whole model; integers only, equal on every machine.
 
-    Parameters: `artifact`; `threads`, images computed side by side (NumPy releases the lock).
-    Raises: ValueError where `threads` is not positive.
+    Parameters: `artifact`.
     """
 
-    def __init__(self, artifact: Artifact, *, threads: int = 1) -> None:
-        if threads < 1:
-            raise ValueError(f"threads must be at least 1, not {threads}")
+    def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
-        self.threads = threads
+        tokens = max(shape[0] for name, shape in artifact.shapes().items() if name != PIXELS)
+        # Small models go through several images at a time; more would only leave the cache.
+        self._images = max(1, _ROWS // tokens)
         self._last_use = {
             name: position
             for position, operator in enumerate(artifact.operators)
@@ -98,14 +99,13 @@ class GoldenModel:
         unknown = set(keep) - self.artifact.shapes().keys()
         if unknown:
             raise KeyError(f"no tensor is named {min(unknown)}")
-        if self.threads == 1:
-            parts = [self._infer(image, keep) for image in pixels]
-        else:
-            with ThreadPoolExecutor(self.threads) as pool_of_threads:
-                parts = list(pool_of_threads.map(lambda image: self._infer(image, keep), pixels))
+        parts = [
+            self._infer(pixels[start : start + self._images], keep)
+            for start in range(0, len(pixels), self._images)
+        ]
         return Inference(
-            np.stack([part.logits for part in parts]),
-            {name: np.stack([part.tensors[name] for part in parts]) for name in keep},
+            np.concatenate([part.logits for part in parts]),
+            {name: np.concatenate([part.tensors[name] for part in parts]) for name in keep},
             sum((part.saturated for part in parts), Counter()),
         )
 
@@ -124,4 +124,4 @@ class GoldenModel:
             for name in operator.inputs:
                 if self._last_use[name] == position:
                     tensors.pop(name, None)
-        return Inference(output.reshape(-1), kept, saturated)
+        return Inference(output.reshape(len(pixels), -1), kept, saturated)

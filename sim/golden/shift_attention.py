@@ -43,7 +43,9 @@ def shift_attention(
         weight = powers(log_width, base, parity)
         bound = int(weight.max()) * int(np.abs(centered).max()) * value.shape[-2]
         dtype = exact_dtype(bound)
-        total = np.take(weight.astype(dtype), probability) @ centered.astype(dtype)
+        # Contiguous operands, or NumPy multiplies without BLAS.
+        operand = np.ascontiguousarray(centered, dtype)
+        total = np.take(weight.astype(dtype), probability, mode="clip") @ operand
         scaled = scaled + total.astype(np.int64) * multiplier
     clamped, saturated = saturate((scaled >> shift) + zero, *output_range(width))
     return merge_heads(clamped.astype(np.uint8)), saturated

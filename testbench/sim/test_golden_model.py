@@ -151,17 +151,6 @@ def test_kept_tensors_are_not_overwritten_by_later_operators(
     np.testing.assert_array_equal(pixels, before)
 
 
-@pytest.mark.parametrize("threads", [2, 3])
-def test_threads_change_nothing(artifact: Artifact, pixels: np.ndarray, threads: int) -> None:
-    kept = names(artifact)
-    one = GoldenModel(artifact).run(pixels, keep=kept)
-    many = GoldenModel(artifact, threads=threads).run(pixels, keep=kept)
-    np.testing.assert_array_equal(many.logits, one.logits)
-    for name in kept:
-        np.testing.assert_array_equal(many.tensors[name], one.tensors[name])
-    assert many.saturated == one.saturated
-
-
 def test_a_batch_equals_its_images_one_by_one(artifact: Artifact, pixels: np.ndarray) -> None:
     model = GoldenModel(artifact)
     batch = model.run(pixels, keep=["block0.softmax"])
@@ -196,9 +185,3 @@ def test_wrong_pixels_are_refused(
 def test_an_unknown_tensor_is_refused(artifact: Artifact, pixels: np.ndarray) -> None:
     with pytest.raises(KeyError, match=r"no tensor is named block9\.q"):
         GoldenModel(artifact).run(pixels, keep=["head", "block9.q"])
-
-
-@pytest.mark.parametrize("threads", [0, -1])
-def test_at_least_one_thread(artifact: Artifact, threads: int) -> None:
-    with pytest.raises(ValueError, match=rf"threads must be at least 1, not {threads}"):
-        GoldenModel(artifact, threads=threads)
