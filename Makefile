@@ -14,6 +14,7 @@ demo: $(STAMP)
 	$(BIN)/rootshift demo
 
 test: lint
+	rm -rf build/compared
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 verify: lint

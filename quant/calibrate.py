@@ -18,7 +18,7 @@ from ..errors import CalibrationError
 from ..formats import BASES, GELU_INDEX_WIDTH, PIXEL_WIDTH
 from .quantizers import Quantizer, UniformQuantizer
 from .reparameterize import Reparameterization, reparameterize
-from .rounding import compensate, round_against, second_moment
+from .rounding import centered, compensate, round_against, second_moment
 from .search import search_log, search_uniform
 from .supported import check_supported
 from .vit import QuantizedViT
@@ -208,9 +208,10 @@ class _FitToFloat(_Fit):
 
     def _fit_weight(self, name: str, x: Tensor, disturbance: Tensor | None) -> None:
         layer = self._vit.linears[name]
-        rows = x.reshape(-1, x.shape[-1])
-        rows = rows - rows.mean(0)
+        rows = centered(x.reshape(-1, x.shape[-1]))
         moment = second_moment(rows, rows)
+        if not moment.isfinite().all():
+            raise CalibrationError(f"{name}: inputs must have a finite second moment")
         weight = layer.weight
         if disturbance is not None:
             lost = second_moment(rows, disturbance.reshape(rows.shape)) @ weight.T

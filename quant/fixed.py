@@ -83,10 +83,12 @@ def channels(codes: Tensor, quantizer: UniformQuantizer, bias: Tensor, x_scale: 
             scale * np.abs(zero) / signed_range(ZERO_WIDTH)[1],
         ),
     )
-    coarse = np.maximum(scale, floor)
-    ratio = (scale / coarse)[:, None]
-    coarse_zero = np.rint(zero * (scale / coarse))
-    moved = np.rint((weight - zero[:, None]) * ratio) + coarse_zero[:, None]
+    # Any scale serves a row of zeros; the finest one keeps most of its bias.
+    empty = (weight == zero[:, None]).all(1)
+    coarse = np.where(empty, floor, np.maximum(scale, floor))
+    ratio = np.where(empty, 0.0, scale / coarse)
+    coarse_zero = np.rint(zero * ratio)
+    moved = np.rint((weight - zero[:, None]) * ratio[:, None]) + coarse_zero[:, None]
     moved = np.clip(moved, 0, code_max(quantizer.bits)).astype(np.uint8)
     return Channels(moved, coarse, coarse_zero.astype(np.int64))
 
@@ -122,12 +124,17 @@ def residual_steps(absmax: Mapping[str, float], depth: int, position: Tensor) ->
     """
     steps: dict[str, float] = {}
     finest = _FINEST_STEP
+    full = signed_range(RESIDUAL_WIDTH)[1]
 
     def choose(name: str, largest: float) -> None:
         nonlocal finest
-        full = signed_range(RESIDUAL_WIDTH)[1]
-        finest = max(finest, _power_of_two(max(largest, 1e-30) * RESIDUAL_MARGIN / full))
-        steps[name] = finest
+        step = max(finest, _power_of_two(max(largest, 1e-30) * RESIDUAL_MARGIN / full))
+        if steps and step > finest * full:
+            raise CalibrationError(
+                f"{name}: residual stream must grow by less than {full}, not to {largest:g}"
+            )
+        finest = step
+        steps[name] = step
 
     reach = position.abs().max().item() if position.numel() else 0.0
     choose("embed", absmax["embed"] + reach)

@@ -27,6 +27,18 @@ held-out calibration images; a tenth fits the others better and the held-out one
 _BLOCK = 64
 
 
+_CONSTANT = 2.0**-20
+"""Deviation, relative to the mean, below which a float32 column is constant but for rounding."""
+
+
+def centered(rows: Tensor) -> Tensor:
+    """Rows `[R, K]` less their mean; columns that are constant but for rounding become zero."""
+    mean = rows.mean(0)
+    moved = rows - mean
+    moved[:, moved.abs().amax(0) <= _CONSTANT * mean.abs()] = 0
+    return moved
+
+
 def second_moment(x: Tensor, y: Tensor) -> Tensor:
     """Mean of the outer products of the rows of `x [R, K]` and `y [R, M]`: float64 [K, M]."""
     return (x.T @ y).double() / x.shape[0]

@@ -118,6 +118,7 @@ def _parameter_groups(model: torch.nn.Module) -> list[dict]:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Train, report the accuracies and write the checkpoint."""
     parser = argparse.ArgumentParser(description="Train the embedded model `digits`.")
     parser.add_argument("--out", type=Path, default=CHECKPOINT, help="safetensors file to write")
     parser.add_argument(

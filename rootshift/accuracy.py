@@ -50,6 +50,7 @@ def count_hits(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     classes = logits.shape[1]
     if labels.max() >= classes:
         raise ImageError(f"label must be below {classes}, the model's classes, not {labels.max()}")
-    rank = np.argsort(-logits, axis=1, kind="stable")[:, :5]
+    # As float64, because the negative of the least int32 is itself.
+    rank = np.argsort(-logits.astype(np.float64), axis=1, kind="stable")[:, :5]
     found = rank == labels[:, None]
     return np.array([found[:, 0].sum(), found.any(1).sum()])

@@ -119,7 +119,7 @@ class AcceleratorConfig:
         Raises: ConfigError naming the file, and the key where one is wrong.
         """
         try:
-            table: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            table: dict[str, Any] = tomllib.loads(Path(path).read_bytes().decode())
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
         except (ValueError, RecursionError) as error:

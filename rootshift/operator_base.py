@@ -74,30 +74,37 @@ def _rule(rule: Integer | Choice | Tensor) -> Any:
 
 
 def integer_field(low: int, high: int) -> Any:
+    """An integer from `low` to `high`."""
     return _rule(Integer(low, high))
 
 
 def choice_field(*values: Any) -> Any:
+    """One of `values`, of the same type."""
     return _rule(Choice(values))
 
 
 def tensor_field(dtype: str, *axes: str) -> Any:
+    """An array of `dtype`; axes of the same name have the same size in one operator."""
     return _rule(Tensor(dtype, axes))
 
 
 def shift_field() -> Any:
+    """Bits of a rounding right shift."""
     return integer_field(0, SHIFT_MAX)
 
 
 def multiplier_field() -> Any:
+    """An unsigned multiplier."""
     return integer_field(0, code_max(MULTIPLIER_WIDTH))
 
 
 def zero_field() -> Any:
+    """A zero point."""
     return integer_field(*signed_range(ZERO_WIDTH))
 
 
 def count_field() -> Any:
+    """How many of something, at least one."""
     return integer_field(1, 1 << 20)
 
 
@@ -195,4 +202,5 @@ class Operator:
 
 
 def code_width_field() -> Any:
+    """Bits of a code."""
     return choice_field(*CODE_WIDTHS)

@@ -1,0 +1,123 @@
+"""Figures of DeiT-T on real images: accuracy by level and bits, and time against timm's forward.
+
+    python testbench/benchmarks/deit_tiny.py [--bits W4A4 W6A6 W8A8] [--times-only]
+
+Prints one JSON object. Needs the real data beside the checkout (see `docs/results.md`).
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rootshift.accuracy import evaluate
+from rootshift.artifact import Artifact
+from rootshift.bits import Bits
+from rootshift.images import ImageSet
+from rootshift.quant.calibrate import calibrate
+from rootshift.quant.fake import FakeModel
+from rootshift.quant.float import FloatModel
+from rootshift.quant.models import load_model, preprocessing_of
+from rootshift.quant.quantize import quantize
+from rootshift.sim.golden.model import GoldenModel
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+MODEL = "deit_tiny_patch16_224"
+WEIGHTS = DATA / "deit_tiny" / f"{MODEL}.safetensors"
+LABELS = DATA / "imagenet_samples" / "labels.csv"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bits", nargs="+", default=["W4A4", "W6A6", "W8A8"])
+    parser.add_argument("--rounding", default="second-moment")
+    parser.add_argument("--times-only", action="store_true")
+    options = parser.parse_args()
+    result: dict[str, Any] = {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    result["times"] = times(options.rounding)
+    if not options.times_only:
+        result["top1"] = accuracy(options.bits, options.rounding)
+    print(json.dumps(result, indent=1))
+
+
+def calibration_images(preprocessing: Any) -> ImageSet:
+    """The 32 images of the split `calibration`."""
+    return ImageSet.from_csv(LABELS, preprocessing, split="calibration")
+
+
+def quantized(bits: str, rounding: str) -> Artifact:
+    """DeiT-T calibrated on its 32 images."""
+    return quantize(MODEL, WEIGHTS, calibration_images, Bits.parse(bits), rounding=rounding)
+
+
+def accuracy(bits: list[str], rounding: str) -> dict[str, Any]:
+    """Top-1 and top-5 on the evaluation images: float, and fake and integer for each width."""
+    model = load_model(MODEL, WEIGHTS)
+    preprocessing = preprocessing_of(model)
+    levels = {"float": torch_level(FloatModel(model, preprocessing))}
+    for width in bits:
+        artifact = quantized(width, rounding)
+        levels[f"{width} fake"] = torch_level(FakeModel(artifact))
+        golden = GoldenModel(artifact)
+        levels[f"{width} integer"] = lambda pixels, golden=golden: golden.run(pixels).logits
+    images = ImageSet.from_csv(LABELS, preprocessing, split="evaluation")
+    found = evaluate(levels, images)
+    return {
+        "images": len(images),
+        **{name: {"top1": round(a.top1, 2), "top5": round(a.top5, 2)} for name, a in found.items()},
+    }
+
+
+def torch_level(model: FloatModel | FakeModel) -> Callable[[np.ndarray], np.ndarray]:
+    """NumPy in and out of a torch model."""
+    return lambda pixels: model.logits(torch.from_numpy(pixels)).numpy()
+
+
+def times(rounding: str) -> dict[str, float]:
+    """Seconds: float forward of 32 images, their calibration, and golden per image; medians."""
+    model = load_model(MODEL, WEIGHTS)
+    preprocessing = preprocessing_of(model)
+    pixels = np.concatenate(list(calibration_images(preprocessing).batches(32)))
+    tensor = torch.from_numpy(pixels)
+    float_model = FloatModel(model, preprocessing)
+    golden = GoldenModel(quantized("W4A4", rounding))
+    forward = median(lambda: float_model.logits(tensor), 5)
+    seconds = {"float forward, 32 images": forward}
+    for how in dict.fromkeys(("nearest", rounding)):
+        seconds[f"calibration W4A4, 32 images, {how}"] = median(
+            lambda how=how: calibrate(
+                model,
+                tensor,
+                preprocessing.mean,
+                preprocessing.std,
+                Bits.parse("W4A4"),
+                rounding=how,
+            ),
+            3,
+        )
+    per_image = median(lambda: golden.run(pixels[:8]), 3) / 8
+    seconds["float forward, per image in a batch of 32"] = forward / 32
+    seconds["float forward, one image alone"] = median(lambda: float_model.logits(tensor[:1]), 9)
+    seconds["golden, per image"] = per_image
+    return {name: round(value, 4) for name, value in seconds.items()}
+
+
+def median(action: Callable[[], object], repeats: int) -> float:
+    """Median wall time of an action."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""What the documents tell a reader to type works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from rootshift.cli.main import COMMANDS, build_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
+)
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"^ {4}rootshift (.+)$", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)#:]+)\)")
+
+
+def text(page: str) -> str:
+    """The text of a page."""
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if PYTHON.search(text(page))])
+def test_python_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, example in enumerate(PYTHON.findall(text(page))):
+        exec(compile(example, f"{page}, example {number}", "exec"), {})
+
+
+@pytest.mark.parametrize(
+    "line", sorted({line for page in PAGES for line in COMMAND.findall(text(page))})
+)
+def test_commands_have_these_arguments(line: str) -> None:
+    words = shlex.split(line.split("  #")[0])
+    assert words[0] in COMMANDS
+    build_parser(words[0]).parse_args(words)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in LINK.findall(text(page)):
+        assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
