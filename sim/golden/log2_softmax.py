@@ -10,6 +10,7 @@ from ...formats import (
     log2_table,
     zero_code,
 )
+from .blocks import as_rows
 
 _OCTAVE = 1 << SCORE_FRACTION
 _EXP2 = exp2_table().astype(np.int32)
@@ -17,22 +18,31 @@ _LOG2 = log2_table().astype(np.int32)
 
 
 def row_sum(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Online maximum and sum over the first axis, rescaled by shifts.
+    """Online maximum and sum over the last axis, rescaled by shifts.
 
-    Parameters: `score` int32 [keys, rows].
+    Parameters: `score` int32 [rows, keys].
     Returns: octave M above the maximum and sum S with 16 fractional bits, both int32 [rows].
     """
-    octave = np.maximum.accumulate((score + (_OCTAVE - 1)) >> SCORE_FRACTION, axis=0)
+    octave = np.maximum.accumulate((score + (_OCTAVE - 1)) >> SCORE_FRACTION, axis=1)
     distance = (octave << SCORE_FRACTION) - score
     term = np.take(_EXP2, distance & (_OCTAVE - 1), mode="clip")
     term >>= np.minimum(distance >> SCORE_FRACTION, 31)
-    rescale = np.minimum(np.diff(octave, axis=0), 31)
-    total = term[0].copy()
-    for value, fall, rescaled in zip(term[1:], rescale, rescale.any(axis=1), strict=True):
-        if rescaled:
-            total >>= fall
-        total += value
-    return octave[-1], total
+
+    # Between two rescales the sum is a plain one: add up each stretch, then fold the stretches.
+    begins = np.ones(score.shape, bool)
+    np.not_equal(octave[:, 1:], octave[:, :-1], out=begins[:, 1:])
+    start = np.flatnonzero(begins)
+    stretch = np.add.reduceat(term.reshape(-1), start, dtype=np.int32)
+    count = begins.sum(1)
+    row = np.repeat(np.arange(len(score)), count)
+    turn = np.arange(len(start)) - np.repeat(np.cumsum(count) - count, count)
+    at = octave.reshape(-1)[start]
+    total = stretch[turn == 0]
+    for number in range(1, count.max()):
+        now = np.flatnonzero(turn == number)
+        rescaled = total[row[now]] >> np.minimum(at[now] - at[now - 1], 31)
+        total[row[now]] = rescaled + stretch[now]
+    return octave[:, -1], total
 
 
 def log2_fixed(total: np.ndarray) -> np.ndarray:
@@ -50,9 +60,9 @@ def log2_softmax(score: np.ndarray, *, offset: int, log_width: int, base: str) -
     Returns: uint8 [.., T, keys]; code c is `scale * 2^(-c/steps)`, the zero code is probability 0.
     """
     steps = BASES[base]
-    rows = np.ascontiguousarray(score.reshape(-1, score.shape[-1]).T)
+    rows = np.ascontiguousarray(as_rows(score))
     octave, total = row_sum(rows)
     constant = (octave << SCORE_FRACTION) + log2_fixed(total) + offset
-    code = ((constant - rows) * steps + _OCTAVE // 2) >> SCORE_FRACTION
+    code = ((constant[:, None] - rows) * steps + _OCTAVE // 2) >> SCORE_FRACTION
     np.clip(code, 0, zero_code(log_width, base), out=code)
-    return np.ascontiguousarray(code.T.astype(np.uint8)).reshape(score.shape)
+    return code.astype(np.uint8).reshape(score.shape)
