@@ -10,7 +10,6 @@ from ...formats import (
     log2_table,
     zero_code,
 )
-from .blocks import as_rows
 
 _OCTAVE = 1 << SCORE_FRACTION
 _EXP2 = exp2_table().astype(np.int32)
@@ -25,7 +24,7 @@ def row_sum(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     octave = np.maximum.accumulate((score + (_OCTAVE - 1)) >> SCORE_FRACTION, axis=1)
     distance = (octave << SCORE_FRACTION) - score
-    term = np.take(_EXP2, distance & (_OCTAVE - 1), mode="clip")
+    term = _EXP2[np.bitwise_and(distance, _OCTAVE - 1, dtype=np.intp)]
     term >>= np.minimum(distance >> SCORE_FRACTION, 31)
 
     # Between two rescales the sum is a plain one: add up each stretch, then fold the stretches.
@@ -60,9 +59,10 @@ def log2_softmax(score: np.ndarray, *, offset: int, log_width: int, base: str) -
     Returns: uint8 [.., T, keys]; code c is `scale * 2^(-c/steps)`, the zero code is probability 0.
     """
     steps = BASES[base]
-    rows = np.ascontiguousarray(as_rows(score))
+    rows = np.ascontiguousarray(score.reshape(-1, score.shape[-1]))
     octave, total = row_sum(rows)
     constant = (octave << SCORE_FRACTION) + log2_fixed(total) + offset
-    code = ((constant[:, None] - rows) * steps + _OCTAVE // 2) >> SCORE_FRACTION
+    code = (constant * steps + _OCTAVE // 2)[:, None] - rows * steps
+    code >>= SCORE_FRACTION
     np.clip(code, 0, zero_code(log_width, base), out=code)
     return code.astype(np.uint8).reshape(score.shape)

@@ -3,7 +3,6 @@
 import numpy as np
 
 from ...formats import output_range
-from .blocks import as_rows, row_blocks
 
 
 def saturate(value: np.ndarray, low: int, high: int) -> tuple[np.ndarray, int]:
@@ -33,20 +32,14 @@ def requantizer(
     in magnitude.
     Returns: codes (uint8 up to 8 bits, else int16 or int32) and the number of saturated values.
 
-    Computed in float64, exactly: the product has at most 48 bits, scaling by 2^-shift is exact, and
-    the half lies on the product's own grid, so that floor is the arithmetic shift.
+    Computed in float64, exactly: products of 32 and 16 bits have at most 48, scaling by 2^-shift is
+    exact, and bias and half lie on the products' own grid, so that floor is the arithmetic shift.
     """
-    rows = as_rows(acc)
-    output = np.empty(rows.shape, output_dtype(width))
     factor = np.asarray(multiplier, np.float64) * 2.0**-shift
-    saturated = 0
-    for block in row_blocks(rows.shape):
-        scaled = rows[block].astype(np.float64)
-        scaled += bias
-        scaled *= factor
-        scaled += 0.5
-        np.floor(scaled, out=scaled)
-        scaled += zero
-        output[block], outside = saturate(scaled, *output_range(width))
-        saturated += outside
-    return output.reshape(acc.shape), saturated
+    low, high = output_range(width)
+    scaled = np.multiply(acc, factor, dtype=np.float64)
+    scaled += bias * factor + 0.5
+    np.floor(scaled, out=scaled)
+    scaled, saturated = saturate(scaled, low - zero, high - zero)
+    scaled += zero
+    return scaled.astype(output_dtype(width)), saturated

@@ -36,6 +36,7 @@ def shift_attention(
     Returns: uint8 codes [.., T, D] and the number of saturated values.
     """
     centered = split_heads(value.astype(np.int32) - value_zero, probability.shape[-3])
+    code = probability.astype(np.intp)
     scaled = np.int64((1 << shift) >> 1)
     for parity, multiplier in ((0, multiplier_even), (1, multiplier_odd)):
         if parity >= BASES[base]:
@@ -45,7 +46,7 @@ def shift_attention(
         dtype = exact_dtype(bound)
         # Contiguous operands, or NumPy multiplies without BLAS.
         operand = np.ascontiguousarray(centered, dtype)
-        total = np.take(weight.astype(dtype), probability, mode="clip") @ operand
+        total = weight.astype(dtype)[code] @ operand
         scaled = scaled + total.astype(np.int64) * multiplier
     clamped, saturated = saturate((scaled >> shift) + zero, *output_range(width))
     return merge_heads(clamped.astype(np.uint8)), saturated
