@@ -10,7 +10,8 @@ from ..artifact import check_replaceable
 from ..bits import Bits
 from ..config import AcceleratorConfig, parse_array
 from ..errors import ToolError
-from .evaluate import LEVELS, level_logits, measure
+from ..sim.golden.model import GoldenModel
+from .evaluate import LEVELS, measure
 from .generate import output_files, write_all
 from .progress import progress_bar
 from .sources import EMBEDDED, calibration_images, evaluation_images, place
@@ -47,8 +48,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     artifact.save(out / "artifact")
 
     images = evaluation_images(EMBEDDED, None, None, artifact.preprocessing)
-    levels = {level: level_logits(level, artifact, None) for level in LEVELS}
-    accuracy = measure(levels, images, "2/4 evaluate")
+    accuracy = measure(LEVELS, artifact, images, title="2/4 evaluate")
 
     pixels = images.pixels(0)
     with progress_bar("3/4 generate Verilog") as progress:
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             replayed = replay(artifact, pixels, config, blocks=range(depth), progress=progress)
     except BuildError as error:
         raise ToolError(str(error)) from error
-    logits = levels["integer"](pixels[None])[0]
+    logits = GoldenModel(artifact).run(pixels[None]).logits[0]
     return {
         "artifact": str(out / "artifact"),
         "generated": str(out / "generated"),

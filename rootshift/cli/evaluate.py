@@ -1,6 +1,8 @@
 """`rootshift evaluate`: accuracy of an artifact at float, fake or integer level."""
 
 import argparse
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from ..accuracy import Logits, evaluate
@@ -11,6 +13,8 @@ from .progress import progress_bar
 from .sources import evaluation_images, place
 
 LEVELS = ("float", "fake", "integer")
+
+_IMAGES_FOR_POOL = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,14 +46,25 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     )
     if options.limit is not None and options.limit < len(images):
         images = images.take(range(options.limit))
-    levels = {level: level_logits(level, artifact, options.weights) for level in options.level}
-    return measure(levels, images)
+    return measure(options.level, artifact, images, options.weights)
 
 
-def measure(levels: dict[str, Logits], images: ImageSet, title: str = "evaluate") -> dict[str, Any]:
-    """Accuracy of each level as JSON."""
-    with progress_bar(title) as progress:
-        accuracy = evaluate(levels, images, progress=progress)
+def measure(
+    levels: Sequence[str],
+    artifact: Artifact,
+    images: ImageSet,
+    weights: str | None = None,
+    title: str = "evaluate",
+) -> dict[str, Any]:
+    """Accuracy at each level as JSON; `weights` is needed for float ones of a local file only."""
+    with ExitStack() as stack, progress_bar(title) as progress:
+        sources: dict[str, Logits] = {}
+        for level in levels:
+            if level == "integer":
+                sources[level] = _golden(artifact, len(images), stack)
+            else:
+                sources[level] = _torch(level, artifact, weights)
+        accuracy = evaluate(sources, images, progress=progress)
     result: dict[str, Any] = {"images": len(images)}
     for level, found in accuracy.items():
         result[level] = {"top1": round(found.top1, 2), "top5": round(found.top5, 2)}
@@ -67,14 +82,18 @@ def render(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def level_logits(level: str, artifact: Artifact, weights: str | None) -> Logits:
-    """Source of logits at one level; `weights` is needed for float ones of a local file only."""
-    if level == "integer":
-        from ..sim.golden.model import GoldenModel
+def _golden(artifact: Artifact, images: int, stack: ExitStack) -> Logits:
+    """The golden model, on all cores where there are images enough to be worth the start."""
+    from ..sim.golden.model import GoldenModel
+    from ..sim.golden.pool import GoldenPool
 
-        golden = GoldenModel(artifact)
-        return lambda pixels: golden.run(pixels).logits
+    golden: GoldenModel | GoldenPool = GoldenModel(artifact)
+    if images >= _IMAGES_FOR_POOL:
+        golden = stack.enter_context(GoldenPool(artifact))
+    return lambda pixels: golden.run(pixels).logits
 
+
+def _torch(level: str, artifact: Artifact, weights: str | None) -> Logits:
     import torch
 
     if level == "fake":

@@ -1,7 +1,7 @@
 """The golden integer model: executes an artifact, pixels to logits, keeping what is asked for."""
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from inspect import Parameter, signature
 from typing import Any
@@ -62,6 +62,15 @@ class Inference:
     saturated: Counter[str] = field(default_factory=Counter)
 
 
+def join(parts: Sequence[Inference], keep: Collection[str]) -> Inference:
+    """One inference of the images of several, in order."""
+    return Inference(
+        np.concatenate([part.logits for part in parts]),
+        {name: np.concatenate([part.tensors[name] for part in parts]) for name in keep},
+        sum((part.saturated for part in parts), Counter()),
+    )
+
+
 class GoldenModel:
     """Integer reference of the whole model; integers only, equal on every machine.
 
@@ -103,11 +112,7 @@ class GoldenModel:
             self._infer(pixels[start : start + self._images], keep)
             for start in range(0, len(pixels), self._images)
         ]
-        return Inference(
-            np.concatenate([part.logits for part in parts]),
-            {name: np.concatenate([part.tensors[name] for part in parts]) for name in keep},
-            sum((part.saturated for part in parts), Counter()),
-        )
+        return join(parts, keep)
 
     def _infer(self, pixels: np.ndarray, keep: Collection[str]) -> Inference:
         tensors = {PIXELS: pixels}

@@ -10,11 +10,13 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from rootshift.accuracy import evaluate
 from rootshift.artifact import Artifact
@@ -26,6 +28,7 @@ from rootshift.quant.float import FloatModel
 from rootshift.quant.models import load_model, preprocessing_of
 from rootshift.quant.quantize import quantize
 from rootshift.sim.golden.model import GoldenModel
+from rootshift.sim.golden.pool import GoldenPool
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 MODEL = "deit_tiny_patch16_224"
@@ -62,13 +65,15 @@ def accuracy(bits: list[str], rounding: str) -> dict[str, Any]:
     model = load_model(MODEL, WEIGHTS)
     preprocessing = preprocessing_of(model)
     levels = {"float": torch_level(FloatModel(model, preprocessing))}
+    stack = ExitStack()
     for width in bits:
         artifact = quantized(width, rounding)
         levels[f"{width} fake"] = torch_level(FakeModel(artifact))
-        golden = GoldenModel(artifact)
+        golden = stack.enter_context(GoldenPool(artifact))
         levels[f"{width} integer"] = lambda pixels, golden=golden: golden.run(pixels).logits
     images = ImageSet.from_csv(LABELS, preprocessing, split="evaluation")
-    found = evaluate(levels, images)
+    with stack:
+        found = evaluate(levels, images)
     return {
         "images": len(images),
         **{name: {"top1": round(a.top1, 2), "top5": round(a.top5, 2)} for name, a in found.items()},
@@ -102,10 +107,19 @@ def times(rounding: str) -> dict[str, float]:
             ),
             3,
         )
-    per_image = median(lambda: golden.run(pixels[:8]), 3) / 8
-    seconds["float forward, per image in a batch of 32"] = forward / 32
-    seconds["float forward, one image alone"] = median(lambda: float_model.logits(tensor[:1]), 9)
-    seconds["golden, per image"] = per_image
+    cores = os.cpu_count() or 1
+    forward = median(lambda: float_model.logits(tensor), 7) / len(pixels)
+    seconds[f"float forward, per image, {cores} cores"] = forward
+    with GoldenPool(golden.artifact) as pool:
+        pool.run(pixels)
+        per_image = median(lambda: pool.run(pixels), 5) / len(pixels)
+    seconds[f"golden, per image, {cores} cores"] = per_image
+    torch.set_num_threads(1)
+    forward = median(lambda: float_model.logits(tensor[:8]), 7) / 8
+    seconds["float forward, per image, 1 core"] = forward
+    with threadpool_limits(1, user_api="blas"):
+        seconds["golden, per image, 1 core"] = median(lambda: golden.run(pixels[:8]), 5) / 8
+    torch.set_num_threads(cores)
     return {name: round(value, 4) for name, value in seconds.items()}
 
 

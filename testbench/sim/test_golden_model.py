@@ -6,6 +6,7 @@ import pytest
 from rootshift.artifact import Artifact
 from rootshift.operator_base import Operator
 from rootshift.sim.golden.model import GoldenModel
+from rootshift.sim.golden.pool import GoldenPool
 
 from ..random_model import Size, random_artifact, random_pixels
 from ..seeds import generator
@@ -185,3 +186,16 @@ def test_wrong_pixels_are_refused(
 def test_an_unknown_tensor_is_refused(artifact: Artifact, pixels: np.ndarray) -> None:
     with pytest.raises(KeyError, match=r"no tensor is named block9\.q"):
         GoldenModel(artifact).run(pixels, keep=["head", "block9.q"])
+
+
+def test_processes_change_nothing(artifact: Artifact, pixels: np.ndarray) -> None:
+    kept = ["block0.softmax", "head"]
+    one = GoldenModel(artifact).run(pixels, keep=kept)
+    with GoldenPool(artifact, 2) as pool:
+        many = pool.run(pixels, keep=kept)
+        with pytest.raises(TypeError, match="pixels must be uint8"):
+            pool.run(pixels.astype(float))
+    np.testing.assert_array_equal(many.logits, one.logits)
+    for name in kept:
+        np.testing.assert_array_equal(many.tensors[name], one.tensors[name])
+    assert many.saturated == one.saturated
