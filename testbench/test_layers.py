@@ -138,7 +138,7 @@ def test_the_rule_sees_a_breach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     [
         ("torch", ("quant/", "testbench/", "rootshift/cli/evaluate.py")),
         ("timm", ("quant/", "testbench/")),
-        ("amaranth", ("hw/", "testbench/hw/")),
+        ("amaranth", ("hw/", "testbench/hw/", "testbench/benchmarks/")),
         ("cocotb", ("testbench/hw/",)),
     ],
 )

@@ -7,28 +7,57 @@ from pathlib import Path
 import pytest
 from amaranth.lib import wiring
 
+from rootshift.config import AcceleratorConfig
 from rootshift.hw import verilog
 from rootshift.hw.accumulator_buffer import AccumulatorBuffer
+from rootshift.hw.axi_bursts import BurstSplitter
+from rootshift.hw.csr import CsrBank
 from rootshift.hw.gelu_table import GeluTable
 from rootshift.hw.gemm import Gemm
 from rootshift.hw.layernorm import LayerNorm
 from rootshift.hw.log2_softmax import Log2Softmax
+from rootshift.hw.read_dma import ReadDma
 from rootshift.hw.reciprocal_root import ReciprocalRoot
 from rootshift.hw.requantizer import Requantizer
 from rootshift.hw.residual_add import ResidualAdd
 from rootshift.hw.saturation import SaturationCounter
 from rootshift.hw.shift_attention import ShiftAttention
 from rootshift.hw.systolic_array import SystolicArray
+from rootshift.hw.total_queue import TotalQueue
+from rootshift.hw.write_dma import WriteDma
 from rootshift.testbench.hw.verilate import lint
 
 UNITS = [
     lambda: AccumulatorBuffer(
-        depth=16, cols=4, in_width=10, acc_width=32, sum_in_width=6, sum_acc_width=12
+        depth=16,
+        cols=4,
+        in_width=10,
+        acc_width=32,
+        sum_in_width=6,
+        sum_acc_width=12,
+        activation_width=3,
+        weight_width=4,
+        activation_digits=3,
+        weight_digits=2,
     ),
-    lambda: Gemm(rows=4, cols=5, activation_width=4, weight_width=6, depth=16, k_max=64, groups=4),
+    lambda: BurstSplitter(addr_width=32, data_width=64, burst=16, beats_width=20, carry=3),
+    lambda: CsrBank(config=AcceleratorConfig()),
+    lambda: Gemm(
+        rows=4,
+        cols=6,
+        activation_width=4,
+        weight_width=6,
+        depth=16,
+        k_max=64,
+        groups=4,
+        activation_digits=2,
+        weight_digits=2,
+        lanes=3,
+    ),
     lambda: GeluTable(lanes=4, code_width=4),
     lambda: LayerNorm(lanes=4, depth=30, code_width=4),
     lambda: Log2Softmax(lanes=4, depth=20, code_width=4, base="sqrt2"),
+    lambda: ReadDma(addr_width=40, data_width=64),
     lambda: ReciprocalRoot(tag_width=8, digits=2),
     lambda: Requantizer(lanes=4, groups=4),
     lambda: ResidualAdd(lanes=4),
@@ -37,6 +66,8 @@ UNITS = [
         rows=4, cols=6, code_width=4, value_width=4, depth=50, base="sqrt2", drains=2
     ),
     lambda: SystolicArray(rows=4, cols=5, activation_width=4, weight_width=6),
+    lambda: WriteDma(addr_width=40, data_width=64),
+    lambda: TotalQueue(depth=16, cols=6, lanes=2, acc_width=20, sum_width=12),
 ]
 
 
