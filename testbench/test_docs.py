@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rootshift.cli.main import COMMANDS, build_parser
+from rootshift.hw import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -42,3 +43,7 @@ def test_commands_have_these_arguments(line: str) -> None:
 def test_links_lead_somewhere(page: str) -> None:
     for target in LINK.findall(text(page)):
         assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
+
+
+def test_the_page_of_units_is_made_from_their_documentation() -> None:
+    assert text("docs/units.md") == reference.markdown()
