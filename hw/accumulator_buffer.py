@@ -2,13 +2,16 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..formats import ACCUMULATOR_WIDTH
+from ..formats import ACCUMULATOR_WIDTH, CODE_WIDTHS
 from .checks import check_integer
+
+DIGITS_MAX = -(-CODE_WIDTHS[-1] // CODE_WIDTHS[0])
+"""Digits of the narrowest array that make up the widest code."""
 
 
 class AccumulatorBuffer(wiring.Component):
@@ -17,6 +20,11 @@ class AccumulatorBuffer(wiring.Component):
     Each beat is added to the vector kept at `address`, or replaces it when it is the `first` of its
     token; the `last` one also sends the total on. Sums are unsigned and wrap: the compiler refuses
     what does not fit.
+
+    Codes wider than the array's come as digits: the partial sums of activation digit i and weight
+    digit j count `2^(i * activation_width + j * weight_width)` times. The sum of the codes counts
+    `2^(i * activation_width)` times with weight digit 0 and not at all with the others, which see
+    the same codes again.
 
     Parameters
     ----------
@@ -28,6 +36,10 @@ class AccumulatorBuffer(wiring.Component):
         Bits of a partial sum and of a total, 1 to 32 each, the total at least as wide.
     sum_in_width, sum_acc_width : int
         The same for the sum of the token's codes.
+    activation_width, weight_width : int
+        Bits of a digit, 3 to 8.
+    activation_digits, weight_digits : int
+        Largest number of digits, 1 to 3; one digit costs nothing.
     tag_width : int
         Bits that go along with each beat, untouched; 0 to 256.
 
@@ -35,7 +47,8 @@ class AccumulatorBuffer(wiring.Component):
     -------
     i : In(stream)
         Struct of `psums` (array of `cols` unsigned partial sums), `sum` (of the token's codes),
-        `address` (of the token), `first`, `last` (1 bit each) and `tag`.
+        `address` (of the token), `first`, `last` (1 bit each), `activation_digit` (i) and
+        `weight_digit` (j), from 0 and below their numbers, and `tag`.
     o : Out(stream)
         Struct of `acc` (array of `cols` unsigned totals), `sum` (total), `address` and `tag`, for
         each beat with `last`.
@@ -48,7 +61,7 @@ class AccumulatorBuffer(wiring.Component):
     TypeError, ValueError
         A parameter that is not an integer, or out of range.
 
-    Source: `docs/numerics.md`, gemm: `acc[m, n]` and `sum[m]`.
+    Source: `docs/numerics.md`, gemm: `acc[m, n]` and `sum[m]`, and their digits.
     """
 
     LATENCY = 2
@@ -62,6 +75,10 @@ class AccumulatorBuffer(wiring.Component):
         acc_width: int,
         sum_in_width: int,
         sum_acc_width: int,
+        activation_width: int = CODE_WIDTHS[-1],
+        weight_width: int = CODE_WIDTHS[-1],
+        activation_digits: int = 1,
+        weight_digits: int = 1,
         tag_width: int = 0,
     ) -> None:
         self.depth = check_integer("depth", depth, 1, 4096)
@@ -71,6 +88,13 @@ class AccumulatorBuffer(wiring.Component):
         self.acc_width = check_integer("acc_width", acc_width, in_width, widest)
         self.sum_in_width = check_integer("sum_in_width", sum_in_width, 1, widest)
         self.sum_acc_width = check_integer("sum_acc_width", sum_acc_width, sum_in_width, widest)
+        limits = CODE_WIDTHS[0], CODE_WIDTHS[-1]
+        self.activation_width = check_integer("activation_width", activation_width, *limits)
+        self.weight_width = check_integer("weight_width", weight_width, *limits)
+        self.activation_digits = check_integer(
+            "activation_digits", activation_digits, 1, DIGITS_MAX
+        )
+        self.weight_digits = check_integer("weight_digits", weight_digits, 1, DIGITS_MAX)
         self.tag_width = check_integer("tag_width", tag_width, 0, 256)
         partial = data.StructLayout(
             {
@@ -79,6 +103,8 @@ class AccumulatorBuffer(wiring.Component):
                 "address": range(depth),
                 "first": 1,
                 "last": 1,
+                "activation_digit": range(activation_digits),
+                "weight_digit": range(weight_digits),
                 "tag": tag_width,
             }
         )
@@ -94,6 +120,8 @@ class AccumulatorBuffer(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        shape = self.i.payload.shape()
+        carried = "address", "first", "last", "tag"
         kept = data.StructLayout(
             {"acc": data.ArrayLayout(self.acc_width, self.cols), "sum": self.sum_acc_width}
         )
@@ -102,7 +130,10 @@ class AccumulatorBuffer(wiring.Component):
         # Transparent, so that the total of the beat before is there for one of the same address.
         read = memory.read_port(transparent_for=(write,))
         advance = Signal()
-        beat = Signal.like(self.i.payload, reset_less=True)
+        beat = Signal(
+            data.StructLayout({**kept.members, **{name: shape.members[name] for name in carried}}),
+            reset_less=True,
+        )
         beat_valid = Signal()
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
@@ -112,17 +143,19 @@ class AccumulatorBuffer(wiring.Component):
             write.addr.eq(beat.address),
             write.en.eq(beat_valid & advance),
         ]
+        psums, total = self._weighted()
         with m.If(advance):
-            m.d.sync += [beat.eq(self.i.payload), beat_valid.eq(self.i.valid)]
-        for col in range(self.cols):
-            with m.If(beat.first):
-                m.d.comb += write.data.acc[col].eq(beat.psums[col])
-            with m.Else():
-                m.d.comb += write.data.acc[col].eq(read.data.acc[col] + beat.psums[col])
-        with m.If(beat.first):
-            m.d.comb += write.data.sum.eq(beat.sum)
-        with m.Else():
-            m.d.comb += write.data.sum.eq(read.data.sum + beat.sum)
+            m.d.sync += [
+                *(beat[name].eq(self.i.p[name]) for name in carried),
+                *(beat.acc[col].eq(psum) for col, psum in enumerate(psums)),
+                beat.sum.eq(total),
+                beat_valid.eq(self.i.valid),
+            ]
+        sums = [
+            (write.data.acc[col], read.data.acc[col], beat.acc[col]) for col in range(self.cols)
+        ]
+        for result, before, new in [*sums, (write.data.sum, read.data.sum, beat.sum)]:
+            m.d.comb += result.eq(Mux(beat.first, 0, before) + new)
         with m.If(advance):
             m.d.sync += [
                 self.o.valid.eq(beat_valid & beat.last),
@@ -132,3 +165,20 @@ class AccumulatorBuffer(wiring.Component):
                 self.o.p.tag.eq(beat.tag),
             ]
         return m
+
+    def _weighted(self) -> tuple[list[Value], Value]:
+        """The beat's partial sums and sum of codes, each times the weight of its digits."""
+        beat = self.i.p
+
+        def scaled(value: Value, digit: Value, digits: int, width: int) -> Value:
+            # Muxes, since a shifter would not know that shifts are multiples of a width.
+            result = value
+            for place in range(1, digits):
+                result = Mux(digit == place, value << (place * width), result)
+            return result
+
+        activation = beat.activation_digit, self.activation_digits, self.activation_width
+        weight = beat.weight_digit, self.weight_digits, self.weight_width
+        psums = [scaled(scaled(psum, *activation), *weight) for psum in beat.psums]
+        total = scaled(beat.sum, *activation)
+        return psums, Mux(beat.weight_digit == 0, total, 0) if self.weight_digits > 1 else total

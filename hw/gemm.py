@@ -2,23 +2,27 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, signed
+from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..formats import ACCUMULATOR_WIDTH, SHIFT_MAX, ZERO_WIDTH
-from .accumulator_buffer import AccumulatorBuffer
+from ..config import CHANNEL_GROUPS_MAX
+from ..formats import ACCUMULATOR_WIDTH, CODE_WIDTHS, SHIFT_MAX, ZERO_WIDTH
+from .accumulator_buffer import DIGITS_MAX, AccumulatorBuffer
 from .checks import check_integer
 from .requantizer import Requantizer
 from .saturation import COUNT_WIDTH
 from .systolic_array import SystolicArray, psum_width, token_sum_width
+from .total_queue import TotalQueue
 
 
 class Gemm(wiring.Component):
     """Multiplies codes by weight tiles, adds up the tiles of K and requantizes the totals.
 
     A product of T tokens, K inputs and N outputs is `ceil(N / cols)` groups of `ceil(K / rows)`
-    tiles, each a tile of weights and T vectors.
+    tiles, each a tile of weights and T vectors. Codes wider than the array's come as digits, least
+    significant first from 0: every pair of an activation digit and a weight digit is one more pass
+    over K. Activation digits that follow each other share a tile of weights.
 
     Parameters
     ----------
@@ -28,8 +32,12 @@ class Gemm(wiring.Component):
         Tokens that can be accumulated at once, 1 to 4096.
     k_max : int
         Largest K, which gives the widths of the totals; at most 32 bits are allowed.
+    activation_digits, weight_digits : int
+        Largest number of digits of a code, 1 to 3. Codes have at most 8 bits all the same.
     groups : int
-        Groups of `cols` channels whose parameters are kept, 1 to 4096.
+        Groups of `cols` channels whose parameters are kept, 1 to `4096 * lanes / cols`.
+    lanes : int
+        Channels requantized per cycle; divides `cols`, which is what None stands for.
     out_width : int
         Bits of the signed output, 4 to 32.
     tag_width : int
@@ -40,11 +48,13 @@ class Gemm(wiring.Component):
     weights : In(stream)
         Array of `cols` unsigned codes: one row of a tile, the last row first.
     parameters : In(stream, always_ready)
-        As the `Requantizer`'s: `bias`, `weight_zero`, `multiplier`, `group`, `lane`.
+        As the `Requantizer`'s: `bias`, `weight_zero`, `multiplier`, `group` (of `lanes` channels),
+        `lane`.
     i : In(stream)
         Struct of `codes` (array of `rows` unsigned codes), `first` (of a weight tile), `start` and
-        `last` (first and last tile of K), `address` (of the token), `group` (of channels) and
-        `tag`.
+        `last` (first and last beat of the token's sums), `activation_digit` and `weight_digit`
+        (that the codes and the tile hold), `address` (of the token), `group` (of `cols`
+        channels) and `tag`.
     shift : In(6)
         0 to 47. This and the next three hold while totals of one product are on their way.
     zero : In(16)
@@ -56,19 +66,24 @@ class Gemm(wiring.Component):
     clear_stb : In(1)
         Sets `saturated` to zero.
     o : Out(stream)
-        Struct of `y` (array of `cols` signed outputs), `address`, `group` and `tag`.
+        Struct of `y` (array of `lanes` signed outputs), `address`, `group` (of `lanes` channels)
+        and `tag`. A token's groups follow each other.
     saturated : Out(32)
         Values clamped among the beats that left `o`.
 
-    Latency: `rows + cols + 9` cycles from a vector with `last` to its outputs.
-    Throughput: one vector per cycle, as long as tiles have `rows + cols` vectors or more.
+    Latency: `rows + cols + 9` cycles from a vector with `last` to its outputs; 2 more to the first
+    of them where `lanes` are fewer than `cols`, while no other totals wait.
+    Throughput: one vector per cycle, as long as tiles have `rows + cols` vectors or more and a
+    token has `cols / lanes` beats or more in each group (tiles of K times pairs of digits): totals
+    of one group are requantized while the next accumulates.
 
     Raises
     ------
     TypeError, ValueError
-        A parameter that is not an integer, or out of range, or totals of more than 32 bits.
+        A parameter that is not an integer, or out of range, totals of more than 32 bits, or `lanes`
+        that do not divide `cols`.
 
-    Source: `docs/numerics.md`, gemm.
+    Source: `docs/numerics.md`, gemm and its digits.
     """
 
     def __init__(
@@ -81,22 +96,41 @@ class Gemm(wiring.Component):
         depth: int,
         k_max: int,
         groups: int,
+        activation_digits: int = 1,
+        weight_digits: int = 1,
+        lanes: int | None = None,
         out_width: int = ACCUMULATOR_WIDTH,
         tag_width: int = 0,
     ) -> None:
         self.k_max = check_integer("k_max", k_max, 1, 1 << 20)
         self.tag_width = check_integer("tag_width", tag_width, 0, 128)
-        acc_width = psum_width(k_max, activation_width, weight_width)
+        self.activation_digits = check_integer(
+            "activation_digits", activation_digits, 1, DIGITS_MAX
+        )
+        self.weight_digits = check_integer("weight_digits", weight_digits, 1, DIGITS_MAX)
+        self.lanes = cols if lanes is None else check_integer("lanes", lanes, 1, cols)
+        if cols % self.lanes:
+            raise ValueError(f"lanes must divide the {cols} cols, not {lanes!r}")
+        self.parts = cols // self.lanes
+        self.groups = check_integer("groups", groups, 1, CHANNEL_GROUPS_MAX // self.parts)
+        widest = CODE_WIDTHS[-1]
+        code_width = min(activation_width * activation_digits, widest)
+        acc_width = psum_width(k_max, code_width, min(weight_width * weight_digits, widest))
         if acc_width > ACCUMULATOR_WIDTH:
             raise ValueError(
                 f"k_max must give totals of {ACCUMULATOR_WIDTH} bits, not {acc_width}: {k_max!r}"
             )
-        at = {"address": range(depth), "group": range(groups), "tag": tag_width}
+        digits = {
+            "activation_digit": range(activation_digits),
+            "weight_digit": range(weight_digits),
+        }
         self._place = data.StructLayout({"group": range(groups), "tag": tag_width})
         self._step = data.StructLayout(
-            {"start": 1, "last": 1, "address": range(depth), "place": self._place}
+            {"start": 1, "last": 1, **digits, "address": range(depth), "place": self._place}
         )
         self._token = data.StructLayout({"address": range(depth), "place": self._place})
+        sent = {"address": range(depth), "group": range(groups * self.parts), "tag": tag_width}
+        self._sent = data.StructLayout(sent)
         self.array = SystolicArray(
             rows=rows,
             cols=cols,
@@ -110,23 +144,47 @@ class Gemm(wiring.Component):
             in_width=self.array.psum_width,
             acc_width=max(acc_width, self.array.psum_width),
             sum_in_width=self.array.sum_width,
-            sum_acc_width=max(token_sum_width(k_max, activation_width), self.array.sum_width),
+            sum_acc_width=max(token_sum_width(k_max, code_width), self.array.sum_width),
+            activation_width=activation_width,
+            weight_width=weight_width,
+            activation_digits=activation_digits,
+            weight_digits=weight_digits,
             tag_width=self._place.size,
         )
+        self.queue = None
+        if self.parts > 1:
+            self.queue = TotalQueue(
+                depth=depth,
+                cols=cols,
+                lanes=self.lanes,
+                acc_width=self.accumulators.acc_width,
+                sum_width=self.accumulators.sum_acc_width,
+                tag_width=self._token.size,
+            )
         self.requantizer = Requantizer(
-            lanes=cols,
-            groups=groups,
+            lanes=self.lanes,
+            groups=groups * self.parts,
             acc_width=self.accumulators.acc_width,
             sum_width=self.accumulators.sum_acc_width,
             out_width=out_width,
-            tag_width=self._token.size,
+            tag_width=self._sent.size,
         )
         self.rows, self.cols = rows, cols
         self.activation_width, self.weight_width = activation_width, weight_width
-        self.depth, self.groups, self.out_width = depth, groups, out_width
+        self.depth, self.out_width = depth, out_width
         codes = data.ArrayLayout(activation_width, rows)
-        vector = data.StructLayout({"codes": codes, "first": 1, "start": 1, "last": 1, **at})
-        outputs = data.StructLayout({"y": data.ArrayLayout(signed(out_width), cols), **at})
+        vector = data.StructLayout(
+            {
+                "codes": codes,
+                "first": 1,
+                "start": 1,
+                "last": 1,
+                **digits,
+                "address": range(depth),
+                **self._place.members,
+            }
+        )
+        outputs = data.StructLayout({"y": data.ArrayLayout(signed(out_width), self.lanes), **sent})
         super().__init__(
             {
                 "weights": In(self.array.weights.signature.flip()),
@@ -145,7 +203,8 @@ class Gemm(wiring.Component):
     @property
     def LATENCY(self) -> int:  # noqa: N802
         """Cycles from the acceptance of a vector with `last` to its outputs."""
-        return self.array.LATENCY + self.accumulators.LATENCY + self.requantizer.LATENCY
+        queued = 0 if self.queue is None else self.queue.LATENCY
+        return self.array.LATENCY + self.accumulators.LATENCY + queued + self.requantizer.LATENCY
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -156,9 +215,7 @@ class Gemm(wiring.Component):
         connect(m, flipped(self.parameters), requantizer.parameters)
         step_in = data.View(self._step, array.i.p.tag)
         step = data.View(self._step, array.o.p.tag)
-        place = data.View(self._place, accumulators.o.p.tag)
-        token_in = data.View(self._token, requantizer.i.p.tag)
-        token = data.View(self._token, requantizer.o.p.tag)
+        sent = data.View(self._sent, requantizer.o.p.tag)
         m.d.comb += [
             array.i.valid.eq(self.i.valid),
             self.i.ready.eq(array.i.ready),
@@ -166,6 +223,8 @@ class Gemm(wiring.Component):
             array.i.p.first.eq(self.i.p.first),
             step_in.start.eq(self.i.p.start),
             step_in.last.eq(self.i.p.last),
+            step_in.activation_digit.eq(self.i.p.activation_digit),
+            step_in.weight_digit.eq(self.i.p.weight_digit),
             step_in.address.eq(self.i.p.address),
             step_in.place.group.eq(self.i.p.group),
             step_in.place.tag.eq(self.i.p.tag),
@@ -176,14 +235,9 @@ class Gemm(wiring.Component):
             accumulators.i.p.address.eq(step.address),
             accumulators.i.p.first.eq(step.start),
             accumulators.i.p.last.eq(step.last),
+            accumulators.i.p.activation_digit.eq(step.activation_digit),
+            accumulators.i.p.weight_digit.eq(step.weight_digit),
             accumulators.i.p.tag.eq(step.place),
-            requantizer.i.valid.eq(accumulators.o.valid),
-            accumulators.o.ready.eq(requantizer.i.ready),
-            requantizer.i.p.acc.eq(accumulators.o.p.acc),
-            requantizer.i.p.sum.eq(accumulators.o.p.sum),
-            requantizer.i.p.group.eq(place.group),
-            token_in.address.eq(accumulators.o.p.address),
-            token_in.place.eq(place),
             requantizer.shift.eq(self.shift),
             requantizer.zero.eq(self.zero),
             requantizer.low.eq(self.low),
@@ -193,8 +247,39 @@ class Gemm(wiring.Component):
             self.o.valid.eq(requantizer.o.valid),
             requantizer.o.ready.eq(self.o.ready),
             self.o.p.y.eq(requantizer.o.p.y),
-            self.o.p.address.eq(token.address),
-            self.o.p.group.eq(token.place.group),
-            self.o.p.tag.eq(token.place.tag),
+            self.o.p.address.eq(sent.address),
+            self.o.p.group.eq(sent.group),
+            self.o.p.tag.eq(sent.tag),
         ]
+        self._requantize(m)
         return m
+
+    def _requantize(self, m: Module) -> None:
+        """Totals to the requantizer, through the queue where it takes them in parts."""
+        totals, into = self.accumulators.o, self.requantizer.i
+        if self.queue is not None:
+            m.submodules.queue = queue = self.queue
+            m.d.comb += [
+                queue.i.valid.eq(totals.valid),
+                totals.ready.eq(queue.i.ready),
+                queue.i.p.acc.eq(totals.p.acc),
+                queue.i.p.sum.eq(totals.p.sum),
+                queue.i.p.tag.eq(Cat(totals.p.address, totals.p.tag)),
+            ]
+            source, group = queue.o, queue.o.p.part
+            token = data.View(self._token, queue.o.p.tag)
+        else:
+            source, group = totals, 0
+            token = Signal(self._token)
+            m.d.comb += token.eq(Cat(totals.p.address, totals.p.tag))
+        sent = data.View(self._sent, into.p.tag)
+        m.d.comb += [
+            into.valid.eq(source.valid),
+            source.ready.eq(into.ready),
+            into.p.acc.eq(source.p.acc),
+            into.p.sum.eq(source.p.sum),
+            into.p.group.eq(token.place.group * self.parts + group),
+            sent.address.eq(token.address),
+            sent.group.eq(into.p.group),
+            sent.tag.eq(token.place.tag),
+        ]

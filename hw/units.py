@@ -3,6 +3,7 @@
 from amaranth.lib import wiring
 
 from ..config import AcceleratorConfig
+from ..formats import CODE_WIDTHS
 from .gelu_table import GeluTable
 from .gemm import Gemm
 from .layernorm import LayerNorm
@@ -12,17 +13,22 @@ from .shift_attention import ShiftAttention
 
 
 def units(config: AcceleratorConfig) -> dict[str, wiring.Component]:
-    """Name -> component of every unit that an encoder block needs.
+    """Name -> component of every unit that a model needs.
 
-    `gemm` holds the systolic array, the accumulator buffer and the requantizer. In scores the
+    `gemm` holds the systolic array, the accumulator buffer and the requantizer; pixels and weights
+    of the patch embedding, which have 8 bits, enter a narrower array as digits. In scores the
     queries are the stationary operand: its weights are as wide as the wider of both codes, and
     softmax and shift attention have a lane or a row for each of its columns.
     """
+    weight_width = max(config.activation_width, config.weight_width)
+    widest = CODE_WIDTHS[-1]
     gemm = Gemm(
         rows=config.rows,
         cols=config.cols,
         activation_width=config.activation_width,
-        weight_width=max(config.activation_width, config.weight_width),
+        weight_width=weight_width,
+        activation_digits=-(-widest // config.activation_width),
+        weight_digits=-(-widest // weight_width),
         depth=config.token_depth,
         k_max=config.channel_depth,
         groups=-(-config.channel_depth // config.cols),

@@ -55,10 +55,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         files = output_files(artifact, config, pixels, progress)
     write_all(out / "generated", files)
 
-    depth = sum(op.kind == "scores" for op in artifact.operators)
     try:
         with progress_bar("4/4 simulate with Verilator") as progress:
-            replayed = replay(artifact, pixels, config, blocks=range(depth), progress=progress)
+            replayed = replay(artifact, pixels, config, blocks=None, progress=progress)
     except BuildError as error:
         raise ToolError(str(error)) from error
     logits = GoldenModel(artifact).run(pixels[None]).logits[0]
@@ -98,11 +97,15 @@ def render(result: dict[str, Any]) -> str:
         f"Verilog for a {result['array']} array, memory images, C header, test vectors:",
         f"  {result['files']} files -> {result['generated']}",
         "",
-        "Every operator of every encoder block on a test image, Verilator against golden:",
-        f"  {'unit':18s} {'operators':>9s} {'values':>9s} {'mismatches':>11s} {'cycles':>9s}",
+        "The whole model on a test image, pixels to logits, every operator on its Verilog unit,",
+        "values and counts of saturated values, Verilator against golden (cutting patches and",
+        "picking the class token only move data and are left out):",
+        f"  {'unit':18s} {'operators':>9s} {'values':>9s} {'saturated':>9s} {'mismatches':>11s} "
+        f"{'cycles':>9s}",
     ]
     lines += [
         f"  {unit['unit']:18s} {len(unit['operators']):9d} {unit['compared']:9d} "
+        f"{unit['saturated']:9d} "
         f"{unit['mismatches']:11d} {unit['cycles']:9d}"
         for unit in result["units"]
     ]

@@ -6,42 +6,69 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rootshift.formats import output_range
+from rootshift.formats import code_max, output_range
 
 from .harness import Bench
 
 Array = NDArray[np.integer]
 
 
-def weight_beats(weight: Array, rows: int, cols: int) -> Array:
-    """Weights [N, K] -> beats [groups * tiles * rows, cols], tile by tile, last row first."""
+def digit(codes: Array, width: int, index: int) -> Array:
+    """Digit of `width` bits of unsigned codes, 0 the least significant."""
+    return (codes >> (width * index)) & code_max(width)
+
+
+def digit_count(code_width: int, digit_width: int) -> int:
+    """Digits of `digit_width` bits in a code."""
+    return -(-code_width // digit_width)
+
+
+def weight_beats(weight: Array, rows: int, cols: int, width: int = 8, digits: int = 1) -> Array:
+    """Weights [N, K] -> beats [groups * digits * tiles * rows, cols], the last row of a tile first.
+
+    `width` and `digits` are those of the weight digits.
+    """
     n, k = weight.shape
     padded = np.zeros((-(-n // cols) * cols, -(-k // rows) * rows), np.int64)
     padded[:n, :k] = weight
-    tiles = padded.reshape(-1, cols, padded.shape[1] // rows, rows)
-    return tiles.transpose(0, 2, 3, 1)[:, :, ::-1].reshape(-1, cols)
+    split = np.stack([digit(padded, width, j) for j in range(digits)])
+    tiles = split.reshape(digits, -1, cols, padded.shape[1] // rows, rows)
+    return tiles.transpose(1, 0, 3, 4, 2)[:, :, :, ::-1].reshape(-1, cols)
 
 
-def vector_beats(x: Array, groups: int, rows: int) -> dict[str, Array]:
-    """Codes [T, K] -> the beats of `Gemm.i`: for each group, for each tile of K, every token."""
+def vector_beats(
+    x: Array, groups: int, rows: int, width: int = 8, digits: tuple[int, int] = (1, 1)
+) -> dict[str, Array]:
+    """Codes [T, K] -> the beats of `Gemm.i`.
+
+    For each group, for each weight digit, for each tile of K, every token with each activation
+    digit in turn, so that these share a tile of weights. `width` is that of an activation digit,
+    `digits` the numbers of activation and of weight digits.
+    """
     t, k = x.shape
-    tiles = -(-k // rows)
+    tiles = digit_count(k, rows)
     padded = np.zeros((t, tiles * rows), np.int64)
     padded[:, :k] = x
-    codes = padded.reshape(t, tiles, rows).transpose(1, 0, 2)
-    group, tile, address = np.indices((groups, tiles, t)).reshape(3, -1)
+    split = np.stack([digit(padded, width, i) for i in range(digits[0])])
+    codes = split.reshape(digits[0], t, tiles, rows)
+    order = np.indices((groups, digits[1], tiles, digits[0], t)).reshape(5, -1)
+    group, weight_digit, tile, activation_digit, address = order
     return {
-        "codes": np.broadcast_to(codes, (groups, *codes.shape)).reshape(-1, rows),
-        "first": address == 0,
-        "start": tile == 0,
-        "last": tile == tiles - 1,
+        "codes": codes[activation_digit, address, tile],
+        "first": (activation_digit == 0) & (address == 0),
+        "start": (weight_digit == 0) & (tile == 0) & (activation_digit == 0),
+        "last": (weight_digit == digits[1] - 1)
+        & (tile == tiles - 1)
+        & (activation_digit == digits[0] - 1),
+        "activation_digit": activation_digit,
+        "weight_digit": weight_digit,
         "address": address,
         "group": group,
     }
 
 
 def parameter_beats(
-    bias: Array, weight_zero: Array | int, multiplier: Array | int, cols: int
+    bias: Array, weight_zero: Array | int, multiplier: Array | int, lanes: int
 ) -> dict[str, Array]:
     """Parameters per channel [N] -> the beats of `Gemm.parameters`; bias gives N."""
     channel = np.arange(len(bias))
@@ -49,32 +76,39 @@ def parameter_beats(
         "bias": bias,
         "weight_zero": np.broadcast_to(weight_zero, channel.shape),
         "multiplier": np.broadcast_to(multiplier, channel.shape),
-        "group": channel // cols,
-        "lane": channel % cols,
+        "group": channel // lanes,
+        "lane": channel % lanes,
     }
 
 
 def matrix(beats: dict[str, Array], tokens: int, channels: int) -> Array:
-    """Output beats -> [T, N]; a place that no beat filled holds the smallest int64."""
-    cols = beats["y"].reshape(len(beats["address"]), -1).shape[1]
-    groups = -(-channels // cols)
-    y = np.full((tokens, groups, cols), np.iinfo(np.int64).min)
-    y[beats["address"], beats["group"]] = beats["y"].reshape(-1, cols)
+    """Output beats -> [T, N]; a place that no beat filled holds the smallest int64.
+
+    Groups beyond the channels, which a last group of columns may have, are left out.
+    """
+    lanes = beats["y"].reshape(len(beats["address"]), -1).shape[1]
+    groups = max(-(-channels // lanes), int(beats["group"].max()) + 1)
+    y = np.full((tokens, groups, lanes), np.iinfo(np.int64).min)
+    y[beats["address"], beats["group"]] = beats["y"].reshape(-1, lanes)
     return y.reshape(tokens, -1)[:, :channels]
 
 
 async def run_gemm(
     bench: Bench, x: Array, layer: Mapping[str, Any], **patterns: Any
 ) -> tuple[Array, int]:
-    """Run one product on a bench of `Gemm` whose `params` hold `rows`, `cols`, perhaps `tag_width`.
+    """Run one product on a bench of `Gemm`.
 
     Parameters
     ----------
+    bench : Bench
+        Its `params` hold `rows`, `cols`, `activation_width`, `weight_width`, perhaps `lanes` and
+        `tag_width`.
     x : array
         Codes [T, K].
     layer : mapping
         `weight` [N, K], `weight_zero`, `bias`, `multiplier` [N], `shift`, `zero` and `width`, as
-        golden's `gemm` takes them.
+        golden's `gemm` takes them; `input_width` and `weight_width`, bits of the codes,
+        where they are more than the array's.
     patterns
         `idle`, `pressure` and `seed` of `Bench.run`.
 
@@ -84,22 +118,28 @@ async def run_gemm(
         The outputs [T, N], and how many values saturated.
     """
     rows, cols = bench.params["rows"], bench.params["cols"]
+    lanes = bench.params.get("lanes") or cols
+    widths = [bench.params[name] for name in ("activation_width", "weight_width")]
+    code_widths = [layer.get("input_width", widths[0]), layer.get("weight_width", widths[1])]
+    digits = tuple(map(digit_count, code_widths, widths))
     n = len(layer["bias"])
     groups = -(-n // cols)
     low, high = output_range(layer["width"])
     ports = {"shift": layer["shift"], "zero": layer["zero"], "low": low, "high": high}
     for port, value in {**ports, "clear_stb": 1}.items():
         bench.set(port, value)
-    # Channels that only fill the last group up give the zero point and never saturate.
-    fill = (0, groups * cols - n)
-    wide = {name: np.pad(layer[name], fill) for name in ("bias", "weight_zero", "multiplier")}
-    await bench.run({"parameters": parameter_beats(**wide, cols=cols)}, {})
+    # Channels that only fill the last group up give the zero point.
+    fill = groups * cols - n
+    wide = {name: np.pad(layer[name], (0, fill)) for name in ("bias", "weight_zero", "multiplier")}
+    await bench.run({"parameters": parameter_beats(**wide, lanes=lanes)}, {})
     bench.set("clear_stb", 0)
-    vectors = vector_beats(x, groups, rows)
+    vectors = vector_beats(x, groups, rows, widths[0], digits)
     if bench.params.get("tag_width"):
         vectors["tag"] = vectors["address"] % 8
-    sources = {"weights": weight_beats(layer["weight"], rows, cols), "i": vectors}
-    got = (await bench.run(sources, {"o": groups * len(x)}, **patterns))["o"]
+    weights = weight_beats(layer["weight"], rows, cols, widths[1], digits[1])
+    outputs = groups * len(x) * (cols // lanes)
+    got = (await bench.run({"weights": weights, "i": vectors}, {"o": outputs}, **patterns))["o"]
     if bench.params.get("tag_width"):
         bench.compare("tag", got["tag"], got["address"] % 8)
-    return matrix(got, len(x), n), bench.get("saturated")
+    outside = not low <= layer["zero"] <= high
+    return matrix(got, len(x), n), bench.get("saturated") - outside * fill * len(x)

@@ -28,19 +28,22 @@ def orders(rng: np.random.Generator, depth: int) -> tuple[np.ndarray, np.ndarray
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def totals(beats: dict, acc_width: int, sum_width: int) -> dict:
+def totals(beats: dict, config: dict) -> dict:
     """Model: what leaves the buffer, wrapped to its widths."""
     kept: dict[int, np.ndarray] = {}
     left = []
-    rows = np.concatenate([beats["psums"], beats["sum"][:, None]], 1)
+    i, j = beats["activation_digit"], beats["weight_digit"]
+    shift = i * config["activation_width"]
+    psums = beats["psums"] << (shift + j * config["weight_width"])[:, None]
+    rows = np.concatenate([psums, np.where(j == 0, beats["sum"] << shift, 0)[:, None]], 1)
     for beat, address in enumerate(beats["address"]):
         kept[address] = rows[beat] + (0 if beats["first"][beat] else kept[address])
         if beats["last"][beat]:
             left.append(kept[address])
     left = np.stack(left)
     return {
-        "acc": left[:, :-1] % (1 << acc_width),
-        "sum": left[:, -1] % (1 << sum_width),
+        "acc": left[:, :-1] % (1 << config["acc_width"]),
+        "sum": left[:, -1] % (1 << config["sum_acc_width"]),
         "address": beats["address"][beats["last"]],
         "tag": beats["tag"][beats["last"]],
     }
@@ -62,9 +65,11 @@ async def totals_equal_model(dut):
             "address": address,
             "first": first,
             "last": last,
+            "activation_digit": rng.integers(0, p["activation_digits"], len(address)),
+            "weight_digit": rng.integers(0, p["weight_digits"], len(address)),
             "tag": rng.integers(0, 1 << p["tag_width"], len(address)),
         }
-        expected = totals(beats, p["acc_width"], p["sum_acc_width"])
+        expected = totals(beats, p)
         count = int(last.sum())
         got = await bench.run({"i": beats}, {"o": count}, idle=idle, pressure=pressure, seed=run)
         for field, values in expected.items():
@@ -78,13 +83,17 @@ async def totals_equal_model(dut):
 
 
 CONFIGS = [
-    # depth, cols, in, acc, sum in, sum acc, tag
-    (16, 4, 10, 16, 6, 12, 5),
-    (197, 16, 12, 32, 8, 16, 8),
-    (7, 5, 20, 20, 12, 12, 1),
-    (1, 1, 20, 32, 12, 22, 3),
+    # depth, cols, in, acc, sum in, sum acc, tag; activation width, weight width, digits of each
+    (16, 4, 10, 16, 6, 12, 5, 8, 8, 1, 1),
+    (197, 16, 12, 32, 8, 16, 8, 4, 4, 2, 2),
+    (7, 5, 20, 20, 12, 12, 1, 3, 5, 3, 2),
+    (1, 1, 20, 32, 12, 22, 3, 6, 4, 1, 2),
+    (9, 3, 9, 30, 7, 20, 0, 3, 3, 3, 3),
 ]
-NAMES = ["depth", "cols", "in_width", "acc_width", "sum_in_width", "sum_acc_width", "tag_width"]
+NAMES = [
+    "depth", "cols", "in_width", "acc_width", "sum_in_width", "sum_acc_width", "tag_width",
+    "activation_width", "weight_width", "activation_digits", "weight_digits",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("values", CONFIGS, ids=str)
@@ -103,6 +112,10 @@ def test_totals_equal_model(values):
         ({"in_width": 33}, "in_width must be 1 to 32, not 33"),
         ({"acc_width": 9}, "acc_width must be 10 to 32, not 9"),
         ({"sum_acc_width": 5}, "sum_acc_width must be 6 to 32, not 5"),
+        ({"activation_width": 2}, "activation_width must be 3 to 8, not 2"),
+        ({"weight_width": 9}, "weight_width must be 3 to 8, not 9"),
+        ({"activation_digits": 0}, "activation_digits must be 1 to 3, not 0"),
+        ({"weight_digits": 4}, "weight_digits must be 1 to 3, not 4"),
     ],
 )
 def test_parameters_out_of_range(wrong, message):

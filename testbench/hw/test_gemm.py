@@ -49,6 +49,22 @@ def layer(rng: np.random.Generator, a: int, w: int, n: int, k: int, width: int) 
     }
 
 
+async def compare_layer(bench: Bench, what: str, x: np.ndarray, made: dict, **patterns) -> None:
+    """Outputs and saturated values against golden, which knows nothing of digits."""
+    y, saturated = await run_gemm(bench, x, made, **patterns)
+    golden_arguments = {k: v for k, v in made.items() if k not in ("input_width", "weight_width")}
+    expected, golden_saturated = gemm(x, **golden_arguments)
+    bench.compare(what, y, expected)
+    bench.compare(f"saturated, {what}", saturated, golden_saturated)
+
+
+def random_codes(rng: np.random.Generator, width: int, tokens: int, k: int) -> np.ndarray:
+    """Codes [T, K], all of the first token's the largest, of the last one's 0."""
+    x = rng.integers(0, code_max(width) + 1, (tokens, k))
+    x[0], x[-1] = code_max(width), 0
+    return x
+
+
 @cocotb.test()
 async def layers_equal_golden(dut):
     bench = await Bench.start(dut)
@@ -56,47 +72,93 @@ async def layers_equal_golden(dut):
     rng = np.random.default_rng(bench.params["seed"])
     for run, (idle, pressure) in enumerate(PAIRS):
         tokens, k, n, width = PRODUCTS[run]
-        x = rng.integers(0, code_max(a) + 1, (tokens, k))
-        x[0], x[-1] = code_max(a), 0
         made = layer(rng, a, w, n, k, width)
+        if run % 3 == 0 and width <= 8:
+            # Channels that only fill a group up saturate too, and must not count.
+            made["zero"] = -1
+        x = random_codes(rng, a, tokens, k)
         what = f"{PRODUCTS[run]}, {idle}, {pressure}"
-        y, saturated = await run_gemm(bench, x, made, idle=idle, pressure=pressure, seed=run)
-        expected, golden_saturated = gemm(x, **made)
-        bench.compare(what, y, expected)
-        bench.compare(f"saturated, {what}", saturated, golden_saturated)
+        await compare_layer(bench, what, x, made, idle=idle, pressure=pressure, seed=run)
+
+
+@cocotb.test()
+async def wide_codes_equal_golden(dut):
+    """Codes and weights of any widths up to what the digits hold, in both orders of magnitude."""
+    bench = await Bench.start(dut)
+    p = bench.params
+    rng = np.random.default_rng(p["seed"])
+    most = [min(8, p[f"{x}_width"] * p[f"{x}_digits"]) for x in ("activation", "weight")]
+    widths = {(a, w) for a in (most[0], p["activation_width"]) for w in (most[1], most[1] - 1)}
+    for run, (a, w) in enumerate(sorted(widths)):
+        idle, pressure = PAIRS[run % len(PAIRS)]
+        tokens, k, n, width = PRODUCTS[run]
+        made = layer(rng, a, w, n, k, width) | {"input_width": a, "weight_width": w}
+        x = random_codes(rng, a, tokens, k)
+        what = f"{a} x {w} bits, {PRODUCTS[run]}, {idle}, {pressure}"
+        await compare_layer(bench, what, x, made, idle=idle, pressure=pressure, seed=run)
 
 
 @cocotb.test()
 async def full_speed_and_latency(dut):
     bench = await Bench.start(dut)
-    rows, cols = bench.params["rows"], bench.params["cols"]
-    rng = np.random.default_rng(bench.params["seed"])
-    tokens, tiles = rows + cols, 3
-    made = layer(rng, 3, 3, 2 * cols, tiles * rows, 8)
+    p = bench.params
+    rows, cols, parts = p["rows"], p["cols"], p["cols"] // p["lanes"]
+    rng = np.random.default_rng(p["seed"])
+    # As few tiles of K as may follow each other at full speed.
+    tokens, tiles, groups = rows + cols, max(2, parts), 3
+    made = layer(rng, 3, 3, groups * cols, tiles * rows, 8)
     x = rng.integers(0, 8, (tokens, tiles * rows))
     await run_gemm(bench, x, made)
     accepted, left = np.array(bench.sources["i"].cycles), np.array(bench.sinks["o"].cycles)
     bench.compare("one vector per cycle", np.diff(accepted), np.ones(len(accepted) - 1))
-    last = accepted.reshape(2, tiles, tokens)[:, -1].reshape(-1)
-    bench.compare("latency", left - last, np.full(len(last), rows + cols + 9))
+    last = accepted.reshape(groups, tiles, tokens)[:, -1]
+    left = left.reshape(groups, tokens, parts)
+    bench.compare("latency", left[:, 0, 0] - last[:, 0], np.full(groups, p["latency"]))
+    for group in left:
+        bench.compare("rate", np.diff(group.reshape(-1)), np.ones(group.size - 1))
 
 
-@pytest.mark.parametrize(
-    ("rows", "cols", "activation_width", "weight_width"),
-    [(4, 4, 4, 4), (8, 8, 6, 6), (16, 16, 4, 4), (16, 16, 8, 8), (6, 10, 8, 4)],
-)
-def test_layers_equal_golden(rows, cols, activation_width, weight_width):
-    config = {
-        "rows": rows,
-        "cols": cols,
-        "activation_width": activation_width,
-        "weight_width": weight_width,
-    }
-    seed = sum(config.values())
+@cocotb.test()
+async def digits_at_full_speed(dut):
+    """Activation digits share a tile of weights: no cycle is lost between digits."""
+    bench = await Bench.start(dut)
+    p = bench.params
+    rows, cols, parts = p["rows"], p["cols"], p["cols"] // p["lanes"]
+    rng = np.random.default_rng(p["seed"])
+    digits = p["activation_digits"], p["weight_digits"]
+    a, w = (min(8, p[f"{x}_width"] * p[f"{x}_digits"]) for x in ("activation", "weight"))
+    tokens = -(-(rows + cols) // digits[0])
+    made = layer(rng, a, w, 2 * cols, parts * rows, 8) | {"input_width": a, "weight_width": w}
+    await compare_layer(bench, "digits", random_codes(rng, a, tokens, parts * rows), made)
+    accepted = np.array(bench.sources["i"].cycles)
+    bench.compare("beats", len(accepted), 2 * parts * digits[0] * digits[1] * tokens)
+    bench.compare("one vector per cycle", np.diff(accepted), np.ones(len(accepted) - 1))
+
+
+CONFIGS = [
+    # rows, cols, activation width, weight width, digits of each, lanes
+    (4, 4, 4, 4, 2, 2, 4),
+    (8, 8, 6, 6, 2, 2, 2),
+    (16, 16, 4, 4, 2, 2, 4),
+    (16, 16, 8, 8, 1, 1, 16),
+    (6, 10, 8, 4, 1, 2, 5),
+    (5, 6, 3, 5, 3, 2, 1),
+]
+NAMES = [
+    "rows", "cols", "activation_width", "weight_width", "activation_digits", "weight_digits",
+    "lanes",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("values", CONFIGS, ids=str)
+def test_layers_equal_golden(values):
+    config = dict(zip(NAMES, values, strict=True))
+    seed = sum(values)
     print(f"seed {seed}")
     unit = Gemm(**config, depth=64, k_max=128, groups=10, tag_width=TAG_WIDTH)
-    assert rows + cols + 9 == unit.LATENCY
-    params = {**config, "seed": seed, "tag_width": TAG_WIDTH}
+    rows, cols, lanes = config["rows"], config["cols"], config["lanes"]
+    assert rows + cols + (9 if lanes == cols else 11) == unit.LATENCY
+    params = {**config, "seed": seed, "tag_width": TAG_WIDTH, "latency": unit.LATENCY}
     print(simulate(unit, __name__, params=params))
 
 
@@ -107,6 +169,11 @@ def test_layers_equal_golden(rows, cols, activation_width, weight_width):
         ({"k_max": 0}, "k_max must be 1 to 1048576, not 0"),
         ({"k_max": 1 << 20}, "k_max must give totals of 32 bits, not 36: 1048576"),
         ({"groups": 0}, "groups must be 1 to 4096, not 0"),
+        ({"groups": 2049, "lanes": 2}, "groups must be 1 to 2048, not 2049"),
+        ({"lanes": 3}, "lanes must divide the 4 cols, not 3"),
+        ({"lanes": 0}, "lanes must be 1 to 4, not 0"),
+        ({"activation_digits": 0}, "activation_digits must be 1 to 3, not 0"),
+        ({"weight_digits": 4}, "weight_digits must be 1 to 3, not 4"),
         ({"out_width": 33}, "out_width must be 4 to 32, not 33"),
     ],
 )
