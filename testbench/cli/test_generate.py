@@ -213,7 +213,7 @@ def test_an_interrupted_write_leaves_whole_files(
     assert part.items() <= whole.items()
 
 
-@pytest.mark.parametrize("name", ["../../escaped", "/tmp/escaped", "a/b"])
+@pytest.mark.parametrize("name", ["../../escaped", "/escaped", "a/b"])
 def test_an_artifact_cannot_write_elsewhere(digits: Path, tmp_path: Path, quick, name: str) -> None:
     shutil.copytree(digits, tmp_path / "evil")
 
