@@ -54,7 +54,9 @@ class Log2Softmax(wiring.Component):
         One key per beat: `scores`, array of `lanes` signed 24-bit scores in 2^-8 octaves, and
         `last`, set on the last key of the rows.
     offset : In(signed(16))
-        log2 of the quantizer's scale in 2^-8 octaves; holds from the first key in to the last out.
+        log2 of the quantizer's scale in 2^-8 octaves; holds while not `idle`.
+    idle : Out(1)
+        No key is inside whose codes still depend on `offset`.
     o : Out(stream)
         One key per beat, in the order of entry: `codes`, array of `lanes` unsigned L-bit codes,
         and `last`.
@@ -84,6 +86,7 @@ class Log2Softmax(wiring.Component):
             {
                 "i": In(stream.Signature(data.StructLayout({"scores": scores, "last": 1}))),
                 "offset": In(signed(ZERO_WIDTH)),
+                "idle": Out(1),
                 "o": Out(stream.Signature(data.StructLayout({"codes": codes, "last": 1}))),
             }
         )
@@ -106,6 +109,7 @@ class Log2Softmax(wiring.Component):
             self.i.ready.eq(scores.w_rdy & advance),
             accepted.eq(self.i.valid & self.i.ready),
             scores.w_en.eq(accepted),
+            self.idle.eq(scores.level == 0),
             scores.w_data.eq(beat.as_value()),
             constants.w_en.eq(valid[6] & last[6]),
         ]

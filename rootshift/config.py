@@ -15,6 +15,10 @@ ARRAY_MAX = 256
 CHANNELS_MAX = 1 << 14
 CHANNEL_GROUPS_MAX = 4096
 """Groups of `cols` output channels whose requantizer parameters a unit can hold."""
+CODE_BANKS = 4
+"""Banks of the code buffer; word a lies in bank a mod 4."""
+WORDS_MAX = 1 << 20
+BUS_WIDTHS = (32, 64, 128)
 _ARRAY = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)
 
 
@@ -26,11 +30,15 @@ class AcceleratorConfig:
         rows, cols: size of the systolic array and of shift attention, 1..256.
         activation_width, weight_width, log_width: widths of the codes, 3..8 bits each.
         base: softmax base, "sqrt2" or "2".
-        lanes: values per cycle of requantizer, GELU table, LayerNorm and residual adder.
+        lanes: values per cycle of requantizer, GELU table, LayerNorm and residual adder; divides
+            rows and cols.
         token_depth: tokens (and keys) that accumulator and score buffers hold, 1..4096.
         channel_depth: inputs and outputs that one matrix product may have, 1..16384, and at most
             4096 times `cols`.
         embedding_depth: channels of a LayerNorm row, 1..4096.
+        code_depth: words of `rows` codes in the code buffer, 4..2^20, a multiple of 4 (its banks).
+        residual_depth: words of `lanes` 16-bit values in the residual buffer, 1..2^20.
+        bus_width: bits of a beat of the memory bus, 32, 64 or 128.
     Raises: ConfigError naming the field whose value is not legal.
     """
 
@@ -40,10 +48,13 @@ class AcceleratorConfig:
     weight_width: int = 4
     log_width: int = 4
     base: str = "sqrt2"
-    lanes: int = 4
+    lanes: int = 8
     token_depth: int = 256
     channel_depth: int = 1024
     embedding_depth: int = 256
+    code_depth: int = 16384
+    residual_depth: int = 8192
+    bus_width: int = 64
 
     def __post_init__(self) -> None:
         limits = {
@@ -56,6 +67,8 @@ class AcceleratorConfig:
             "token_depth": range(1, EMBEDDING_MAX + 1),
             "channel_depth": range(1, CHANNELS_MAX + 1),
             "embedding_depth": range(1, EMBEDDING_MAX + 1),
+            "code_depth": range(CODE_BANKS, WORDS_MAX + 1),
+            "residual_depth": range(1, WORDS_MAX + 1),
         }
         for name, legal in limits.items():
             value = getattr(self, name)
@@ -63,6 +76,17 @@ class AcceleratorConfig:
                 raise ConfigError(f"{name} must be in {legal[0]}..{legal[-1]}, not {value!r}")
         if not isinstance(self.base, str) or self.base not in BASES:
             raise ConfigError(f"base must be one of {', '.join(BASES)}, not {self.base!r}")
+        if self.bus_width not in BUS_WIDTHS or isinstance(self.bus_width, bool):
+            widths = ", ".join(map(str, BUS_WIDTHS))
+            raise ConfigError(f"bus_width must be one of {widths}, not {self.bus_width!r}")
+        if self.code_depth % CODE_BANKS:
+            raise ConfigError(
+                f"code_depth must be a multiple of {CODE_BANKS}, not {self.code_depth}"
+            )
+        if self.rows % self.lanes or self.cols % self.lanes:
+            raise ConfigError(
+                f"lanes must divide {self.rows} rows and {self.cols} cols, not {self.lanes}"
+            )
         most = CHANNEL_GROUPS_MAX * self.cols
         if self.channel_depth > most:
             raise ConfigError(
@@ -85,6 +109,7 @@ class AcceleratorConfig:
         return cls(
             rows=rows,
             cols=cols,
+            lanes=default_lanes(rows, cols),
             activation_width=artifact.bits.activations,
             weight_width=artifact.bits.weights,
             log_width=artifact.bits.log,
@@ -140,6 +165,12 @@ class AcceleratorConfig:
             for key, value in asdict(self).items()
         )
         return "\n".join(lines) + "\n"
+
+
+def default_lanes(rows: int, cols: int) -> int:
+    """The most lanes that divide rows and cols, but no more than 8 or half the columns."""
+    limit = max(8, cols // 2)
+    return max(n for n in range(1, limit + 1) if rows % n == 0 and cols % n == 0)
 
 
 def parse_array(text: str) -> tuple[int, int]:

@@ -15,7 +15,7 @@ WORD = 32
 ADDRESS_WIDTH = 12
 """Bits of a byte address: the registers have 4 KiB."""
 MAGIC = int.from_bytes(b"RSFT", "little")
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
 """Version of this table: a driver for 1.x works with any 1.y where y is at least x."""
 
 
@@ -160,9 +160,12 @@ REGISTERS = (
             Field("log_width", 48, 8, "Bits of a softmax log code.", None),
             Field("base", 56, 8, "Softmax base.", None, _BASES),
             Field("lanes", 64, 16, "Values per cycle of the units beside the array.", None),
+            Field("bus_width", 80, 16, "Bits of a beat of the memory bus.", None),
             Field("token_depth", 96, 16, "Tokens that the buffers hold.", None),
             Field("embedding_depth", 112, 16, "Channels of a LayerNorm row.", None),
             Field("channel_depth", 128, 32, "Inputs, and outputs, of a matrix product.", None),
+            Field("code_depth", 160, 32, "Words of the code buffer.", None),
+            Field("residual_depth", 192, 32, "Words of the residual buffer.", None),
         ),
     ),
     Register(

@@ -31,3 +31,7 @@ class ToolError(RootshiftError):
 
 class OutputError(RootshiftError):
     """A file or directory cannot be written."""
+
+
+class ProgramError(RootshiftError):
+    """A command or program is not legal, or a model cannot be compiled for a configuration."""

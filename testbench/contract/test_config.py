@@ -1,6 +1,7 @@
 """The accelerator's configuration: TOML there and back, and a message for every bad field."""
 
 from dataclasses import fields, replace
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from rootshift.config import AcceleratorConfig, parse_array
+from rootshift.config import AcceleratorConfig, default_lanes, parse_array
 from rootshift.errors import ConfigError
 
 from ..random_model import Size, random_artifact
@@ -25,7 +26,12 @@ LIMITS = {
     "token_depth": (1, 4096),
     "channel_depth": (1, 16384),
     "embedding_depth": (1, 4096),
+    "code_depth": (4, 1 << 20),
+    "residual_depth": (1, 1 << 20),
 }
+
+
+ARRAY = "rows", "cols", "lanes"
 
 
 @st.composite
@@ -33,11 +39,16 @@ def configs(draw: st.DrawFn) -> AcceleratorConfig:
     """Any legal configuration."""
     sizes = {name: draw(st.integers(*limits)) for name, limits in LIMITS.items()}
     sizes["channel_depth"] = min(sizes["channel_depth"], 4096 * sizes["cols"])
-    return AcceleratorConfig(base=draw(st.sampled_from(["sqrt2", "2"])), **sizes)
+    common = gcd(sizes["rows"], sizes["cols"])
+    sizes["lanes"] = draw(st.sampled_from([n for n in range(1, common + 1) if common % n == 0]))
+    sizes["code_depth"] -= sizes["code_depth"] % 4
+    choices = {"base": ["sqrt2", "2"], "bus_width": [32, 64, 128]}
+    chosen = {name: draw(st.sampled_from(values)) for name, values in choices.items()}
+    return AcceleratorConfig(**sizes, **chosen)
 
 
 def test_every_field_has_a_limit_here() -> None:
-    assert {field.name for field in fields(AcceleratorConfig)} == {*LIMITS, "base"}
+    assert {field.name for field in fields(AcceleratorConfig)} == {*LIMITS, "base", "bus_width"}
 
 
 @explored(50)
@@ -63,17 +74,45 @@ def test_fields_left_out_take_their_defaults(tmp_path: Path) -> None:
 def test_every_field_is_checked(name: str) -> None:
     low, high = LIMITS[name]
     for good in (low, high):
-        assert getattr(AcceleratorConfig(**{name: good}), name) == good
+        fitting = {"lanes": 1} | {"rows": good, "cols": good} if name in ARRAY else {}
+        assert getattr(AcceleratorConfig(**(fitting | {name: good})), name) == good
     for bad in (low - 1, high + 1, float(low), True, str(low), None, [low]):
         with pytest.raises(ConfigError) as caught:
             AcceleratorConfig(**{name: bad})
         assert str(caught.value) == f"{name} must be in {low}..{high}, not {bad!r}"
 
 
-def test_channels_come_in_groups_of_the_columns() -> None:
-    AcceleratorConfig(cols=2, channel_depth=8192)
+@pytest.mark.parametrize("bad", [0, 16, 48, 256, True, "64", None])
+def test_bus_width_is_checked(bad: Any) -> None:
+    with pytest.raises(ConfigError, match="bus_width must be one of 32, 64, 128, not "):
+        AcceleratorConfig(bus_width=bad)
+
+
+def test_code_buffer_has_whole_banks() -> None:
+    with pytest.raises(ConfigError, match="code_depth must be a multiple of 4, not 4098"):
+        AcceleratorConfig(code_depth=4098)
+
+
+@pytest.mark.parametrize("sizes", [(16, 12, 8), (12, 16, 8), (5, 7, 5)])
+def test_lanes_divide_rows_and_columns(sizes: tuple[int, int, int]) -> None:
+    rows, cols, lanes = sizes
     with pytest.raises(ConfigError) as caught:
-        AcceleratorConfig(cols=2, channel_depth=8193)
+        AcceleratorConfig(rows=rows, cols=cols, lanes=lanes)
+    assert str(caught.value) == f"lanes must divide {rows} rows and {cols} cols, not {lanes}"
+
+
+@pytest.mark.parametrize(
+    ("array", "lanes"),
+    [((4, 4), 4), ((8, 8), 8), ((16, 16), 8), ((32, 32), 16), ((12, 8), 4), ((5, 7), 1)],
+)
+def test_default_lanes(array: tuple[int, int], lanes: int) -> None:
+    assert default_lanes(*array) == lanes
+
+
+def test_channels_come_in_groups_of_the_columns() -> None:
+    AcceleratorConfig(cols=2, lanes=2, channel_depth=8192)
+    with pytest.raises(ConfigError) as caught:
+        AcceleratorConfig(cols=2, lanes=2, channel_depth=8193)
     assert str(caught.value) == "channel_depth must be at most 8192 with 2 cols, not 8193"
 
 

@@ -30,7 +30,7 @@ from ..seeds import explored
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "csr.md"
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-CONFIG = AcceleratorConfig(rows=3, cols=256, log_width=8, base="2", channel_depth=16384)
+CONFIG = AcceleratorConfig(rows=3, cols=255, lanes=3, log_width=8, base="2", channel_depth=16384)
 
 
 def test_names_are_unique_and_plain() -> None:

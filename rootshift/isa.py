@@ -1,0 +1,417 @@
+"""The instruction set: one table, from which decoder, assembler, C header and documents are made.
+
+A program is a run of commands of 32 bytes. Each belongs to one unit; units take their commands in
+program order, one at a time, and run side by side. What a command needs of other units it says with
+counts: it starts when each unit named in `after` has finished that many commands of this run.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from .errors import ProgramError
+from .formats import MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH
+
+COMMAND_BYTES = 32
+ADDRESS_WIDTH = 40
+"""Bits of a byte address on the memory bus."""
+OFFSET_WIDTH = 32
+"""Bits of a byte offset from ENTRY, where the program image begins."""
+WORD_ADDRESS_WIDTH = 20
+"""Bits of a word address in the code buffer and in the residual buffer."""
+OPCODE_WIDTH, COUNT_WIDTH, WAITS = 4, 16, 2
+OPERANDS_BIT = 48
+OPERANDS_WIDTH = 8 * COMMAND_BYTES - OPERANDS_BIT
+TOKENS_WIDTH, TILES_WIDTH, GROUPS_WIDTH = 13, 14, 13
+_SHIFT_WIDTH = SHIFT_MAX.bit_length()
+
+
+class Unit(IntEnum):
+    """Who executes a command; a wait names its unit by this number, 7 stands for no wait."""
+
+    FETCH = 0
+    PATCHIFY = 1
+    WEIGHTS = 2
+    GEMM = 3
+    STORE = 4
+    LAYERNORM = 5
+    ATTENTION = 6
+
+
+NO_UNIT = 7
+UNIT_WIDTH = 3
+
+
+class Destination(IntEnum):
+    """Where a FETCH streams to."""
+
+    WEIGHTS = 0
+    LAYERNORM = 1
+    GELU_TABLE = 2
+    EMBED = 3
+
+
+class Mode(IntEnum):
+    """What a STORE does with the outputs of the array."""
+
+    CODES = 0
+    GELU = 1
+    RESIDUAL = 2
+    SCORES = 3
+    LOGITS = 4
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One operand of an instruction: some bits of the command.
+
+    Parameters: `meaning` in one line; `signed` numbers are two's complement; `values` names the
+    legal ones of an enumeration; `least` is the smallest legal value where it is not the width's.
+    """
+
+    name: str
+    width: int
+    meaning: str
+    signed: bool = False
+    values: type[IntEnum] | None = None
+    least: int | None = None
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """Smallest and largest legal value."""
+        if self.values is not None:
+            return min(self.values), max(self.values)
+        low = -(1 << self.width - 1) if self.signed else 0
+        return (low if self.least is None else self.least), low + (1 << self.width) - 1
+
+    @property
+    def default(self) -> int:
+        """What an operand left out is: 0, or the smallest legal value where 0 is not legal."""
+        return max(0, self.range[0])
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction: its operands lie side by side from bit 48 of the command."""
+
+    name: str
+    opcode: int
+    unit: Unit | None
+    meaning: str
+    operands: tuple[Operand, ...] = ()
+
+    def places(self) -> dict[str, tuple[int, Operand]]:
+        """Name -> lowest bit in the command, and the operand."""
+        found, bit = {}, OPERANDS_BIT
+        for operand in self.operands:
+            found[operand.name] = (bit, operand)
+            bit += operand.width
+        return found
+
+
+def _word(name: str, meaning: str) -> Operand:
+    return Operand(name, WORD_ADDRESS_WIDTH, meaning)
+
+
+def _count(name: str, width: int, meaning: str) -> Operand:
+    return Operand(name, width, meaning, least=1)
+
+
+def _zero(name: str, meaning: str) -> Operand:
+    return Operand(name, ZERO_WIDTH, meaning, signed=True)
+
+
+_TOKENS = _count("tokens", TOKENS_WIDTH, "Tokens, which are the vectors of one pass.")
+_GROUPS = _count("groups", GROUPS_WIDTH, "Groups of `cols` output channels.")
+
+INSTRUCTIONS = (
+    Instruction("END", 0, None, "Ends the run when all units have finished."),
+    Instruction(
+        "FETCH",
+        1,
+        Unit.FETCH,
+        "Streams a run of memory to a unit, which takes it in the order of the FETCHes to it.",
+        (
+            Operand("offset", OFFSET_WIDTH, "Where it begins, in bytes from ENTRY; bus aligned."),
+            _count("beats", 24, "Bus beats."),
+            Operand("destination", 2, "Which unit's stream.", values=Destination),
+        ),
+    ),
+    Instruction(
+        "PATCHIFY",
+        2,
+        Unit.PATCHIFY,
+        "Cuts the next rows of patches of an image into words of the code buffer.",
+        (
+            Operand("offset", OFFSET_WIDTH, "The image, in bytes from ENTRY; bus aligned."),
+            Operand("beats", 24, "Bus beats of the whole image; 0 goes on with the one begun."),
+            _word("base", "First word; tile k of token t is at base + k * stride + t."),
+            _word("stride", "Words between tiles."),
+            _word("digit_stride", "Words between digits."),
+            _count("digits", 2, "Digits of `activation_width` bits of a pixel."),
+            _count("run", 16, "Bytes of a row of one patch: patch width times channels."),
+            _count("height", 12, "Pixel rows of a patch."),
+            _count("across", 12, "Patches side by side."),
+            _count("down", 12, "Rows of patches to cut."),
+        ),
+    ),
+    Instruction(
+        "WEIGHTS",
+        3,
+        Unit.WEIGHTS,
+        "Brings parameters and stationary tiles to the array.",
+        (
+            Operand("buffer", 1, "1: columns come from the code buffer, not from the stream."),
+            Operand("shared", 1, "1: one set of parameters for all groups."),
+            _GROUPS,
+            _count("tiles", TILES_WIDTH, "Tiles per group: tiles of K times weight digits."),
+            _word("base", "First word of the columns in the code buffer."),
+            _word("stride", "Words between tiles."),
+            Operand("channels", TOKENS_WIDTH, "Columns in all; the others are zero."),
+        ),
+    ),
+    Instruction(
+        "GEMM",
+        4,
+        Unit.GEMM,
+        "Sends vectors of the code buffer through the array.",
+        (
+            _word("base", "First word; tile k of token t is at base + k * stride + t."),
+            _word("stride", "Words between tiles."),
+            _word("digit_stride", "Words between activation digits."),
+            _TOKENS,
+            _GROUPS,
+            _count("tiles", TILES_WIDTH, "Tiles of K."),
+            _count("activation_digits", 2, "Digits of an activation."),
+            _count("weight_digits", 2, "Digits of a weight."),
+            Operand("shared", 1, "1: one set of parameters for all groups."),
+        ),
+    ),
+    Instruction(
+        "STORE",
+        5,
+        Unit.STORE,
+        "Takes the outputs of one GEMM to where they go.",
+        (
+            Operand("mode", 3, "Where they go.", values=Mode),
+            _TOKENS,
+            _GROUPS,
+            _count("chunks", 16, "Chunks of `lanes` channels that count; the others are dropped."),
+            _word("base", "First word in the code buffer or in the residual buffer."),
+            _word("stride", "Words between tiles (CODES, GELU) or between rows (RESIDUAL)."),
+            Operand("shift", 4, "Growth of the residual's scale (RESIDUAL)."),
+            _zero("log2_scale", "The quantizer's offset of log2_softmax (SCORES)."),
+            Operand("offset", OFFSET_WIDTH, "Where logits go, in bytes from ENTRY (LOGITS)."),
+            Operand("bytes", 24, "Bytes of logits per token (LOGITS)."),
+        ),
+    ),
+    Instruction(
+        "EMBED",
+        6,
+        Unit.STORE,
+        "Fills words of the residual buffer from the stream.",
+        (_word("base", "First word."), _count("words", WORD_ADDRESS_WIDTH, "Words.")),
+    ),
+    Instruction("TABLE", 7, Unit.STORE, "Fills the GELU table from the stream."),
+    Instruction(
+        "POOL",
+        8,
+        Unit.STORE,
+        "Writes the mean of rows of the residual buffer.",
+        (
+            _word("base", "First word of the first row."),
+            _word("stride", "Words between rows."),
+            _count("rows", TOKENS_WIDTH, "Rows."),
+            _count("chunks", 16, "Words of a row."),
+            Operand("multiplier", MULTIPLIER_WIDTH, "Factor of a sum."),
+            Operand("shift", _SHIFT_WIDTH, "Right shift of the product."),
+            _word("out", "First word of the row that is written."),
+        ),
+    ),
+    Instruction(
+        "LAYERNORM",
+        9,
+        Unit.LAYERNORM,
+        "Takes its parameters from the stream, then normalizes rows of the residual buffer.",
+        (
+            _word("base", "First word of the first row."),
+            _word("row_stride", "Words between rows."),
+            _count("rows", TOKENS_WIDTH, "Rows."),
+            _count("channels", TOKENS_WIDTH, "Channels of a row."),
+            Operand("epsilon", 40, "In squared units of the row's sum.", least=1),
+            Operand("shift", _SHIFT_WIDTH, "Right shift to codes."),
+            Operand("high", 8, "Largest code."),
+            _word("out", "First word written; tile k of row t is at out + k * stride + t."),
+            _word("stride", "Words between tiles."),
+        ),
+    ),
+    Instruction(
+        "ATTENTION",
+        10,
+        Unit.ATTENTION,
+        "Mixes the values of one head by the log codes that the softmax gives.",
+        (
+            _word("base", "First word of the values; tile c of key t is at base + c * stride + t."),
+            _word("stride", "Words between tiles, of values and of outputs."),
+            _count("keys", TOKENS_WIDTH, "Keys."),
+            _count("queries", TOKENS_WIDTH, "Queries."),
+            _count("tiles", 9, "Tiles of `rows` value channels."),
+            _count("last", 9, "Channels of the last tile."),
+            _word("out", "First word written; tile c of query t is at out + c * stride + t."),
+            _zero("value_zero", "Zero point of the values."),
+            _zero("zero", "Zero point of the outputs."),
+            Operand("multiplier_even", MULTIPLIER_WIDTH, "Factor of the sum over even codes."),
+            Operand("multiplier_odd", MULTIPLIER_WIDTH, "Factor of the sum over odd codes."),
+            Operand("shift", _SHIFT_WIDTH, "Right shift to codes."),
+            Operand("high", 8, "Largest code."),
+        ),
+    ),
+)
+
+BY_NAME = {instruction.name: instruction for instruction in INSTRUCTIONS}
+BY_OPCODE = {instruction.opcode: instruction for instruction in INSTRUCTIONS}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: an instruction, its operands, and what it waits for.
+
+    Parameters:
+        name: of an instruction, in capitals.
+        operands: name -> value; those left out are 0, or the smallest legal value.
+        after: unit -> number of its commands that must have finished, at most two units.
+    Raises: ProgramError naming instruction, operand, value and legal range.
+    """
+
+    name: str
+    operands: Mapping[str, int] = field(default_factory=dict)
+    after: Mapping[Unit, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name not in BY_NAME:
+            raise ProgramError(f"instruction must be one of {', '.join(BY_NAME)}, not {self.name}")
+        places = self.instruction.places()
+        for name, value in self.operands.items():
+            if name not in places:
+                raise ProgramError(
+                    f"{self.name}: operand must be one of {', '.join(places)}, not {name}"
+                )
+            low, high = places[name][1].range
+            if not low <= value <= high:
+                raise ProgramError(f"{self.name}: {name} must be in {low}..{high}, not {value}")
+        if len(self.after) > WAITS:
+            raise ProgramError(f"{self.name}: waits must be at most {WAITS}, not {len(self.after)}")
+        for unit, count in self.after.items():
+            if not 0 < count < 1 << COUNT_WIDTH:
+                raise ProgramError(
+                    f"{self.name}: wait for {Unit(unit).name} must be in "
+                    f"1..{(1 << COUNT_WIDTH) - 1}, not {count}"
+                )
+
+    @property
+    def instruction(self) -> Instruction:
+        """The row of the table."""
+        return BY_NAME[self.name]
+
+    def __getitem__(self, name: str) -> int:
+        """An operand's value. Raises: KeyError where the instruction has no such operand."""
+        _, operand = self.instruction.places()[name]
+        return self.operands.get(name, operand.default)
+
+    def encode(self) -> bytes:
+        """The 32 bytes in memory, lowest first."""
+        image, bit = self.instruction.opcode, OPCODE_WIDTH
+        waits = [*self.after.items()] + [(NO_UNIT, 0)] * (WAITS - len(self.after))
+        for unit, count in waits:
+            image |= (unit | count << UNIT_WIDTH) << bit
+            bit += UNIT_WIDTH + COUNT_WIDTH
+        for name, (at, operand) in self.instruction.places().items():
+            image |= (self[name] & (1 << operand.width) - 1) << at
+        return image.to_bytes(COMMAND_BYTES, "little")
+
+    def __str__(self) -> str:
+        words = [self.name]
+        for name, (_, operand) in self.instruction.places().items():
+            value = self[name]
+            words.append(f"{name}={operand.values(value).name if operand.values else value}")
+        words += [f"after={Unit(unit).name}:{count}" for unit, count in self.after.items()]
+        return " ".join(words)
+
+
+def decode(image: bytes) -> Command:
+    """The command that 32 bytes stand for.
+
+    Raises: ProgramError for another length, opcode, unit, or operand than the table allows, and
+    for bits set that nothing reads.
+    """
+    if len(image) != COMMAND_BYTES:
+        raise ProgramError(f"command must have {COMMAND_BYTES} bytes, not {len(image)}")
+    word = int.from_bytes(image, "little")
+    opcode = word & (1 << OPCODE_WIDTH) - 1
+    if opcode not in BY_OPCODE:
+        raise ProgramError(f"opcode must be 0..{max(BY_OPCODE)}, not {opcode}")
+    instruction, bit, after = BY_OPCODE[opcode], OPCODE_WIDTH, {}
+    for _ in range(WAITS):
+        unit = word >> bit & (1 << UNIT_WIDTH) - 1
+        count = word >> bit + UNIT_WIDTH & (1 << COUNT_WIDTH) - 1
+        if unit != NO_UNIT:
+            after[Unit(unit)] = count
+        bit += UNIT_WIDTH + COUNT_WIDTH
+    operands = {}
+    for name, (at, operand) in instruction.places().items():
+        value = word >> at & (1 << operand.width) - 1
+        if operand.signed and value >> operand.width - 1:
+            value -= 1 << operand.width
+        operands[name] = value
+    command = Command(instruction.name, operands, after)
+    if command.encode() != image:
+        raise ProgramError(f"{command.name}: bits that nothing reads must be 0")
+    return command
+
+
+def assemble(text: str) -> list[Command]:
+    """Commands of an assembly text: one a line, `#` begins a comment.
+
+    Raises: ProgramError naming the line.
+    """
+    commands = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if words:
+            try:
+                commands.append(_parse(words))
+            except (ProgramError, ValueError) as error:
+                raise ProgramError(f"line {number}: {error}") from None
+    return commands
+
+
+def disassemble(image: bytes) -> str:
+    """The assembly text of a run of commands. Raises: ProgramError naming the command's number."""
+    lines = []
+    for at in range(0, len(image), COMMAND_BYTES):
+        try:
+            lines.append(str(decode(image[at : at + COMMAND_BYTES])))
+        except ProgramError as error:
+            raise ProgramError(f"command {at // COMMAND_BYTES}: {error}") from None
+    return "\n".join([*lines, ""])
+
+
+def _parse(words: Sequence[str]) -> Command:
+    name, operands, after = words[0], {}, {}
+    if name not in BY_NAME:
+        raise ProgramError(f"instruction must be one of {', '.join(BY_NAME)}, not {name}")
+    places = BY_NAME[name].places()
+    for word in words[1:]:
+        key, sign, value = word.partition("=")
+        if not sign:
+            raise ProgramError(f"{name}: operand must be written NAME=VALUE, not {word}")
+        if key == "after":
+            unit, _, count = value.partition(":")
+            if unit not in Unit.__members__:
+                raise ProgramError(f"unit must be one of {', '.join(Unit.__members__)}, not {unit}")
+            after[Unit[unit]] = int(count, 0)
+            continue
+        values = places[key][1].values if key in places else None
+        known = values is not None and value in values.__members__
+        operands[key] = int(values[value]) if known else int(value, 0)
+    return Command(name, operands, after)
