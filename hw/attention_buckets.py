@@ -24,6 +24,19 @@ def bucket_layout(cols: int, value_width: int, depth: int) -> data.StructLayout:
     )
 
 
+def sizes_layout(rows: int, cols: int) -> data.StructLayout:
+    """Rows and columns that are used of a tile."""
+    return data.StructLayout({"rows_used": range(rows + 1), "cols_used": range(cols + 1)})
+
+
+def drained_layout(
+    bucket: data.StructLayout, drains: int, sizes: data.StructLayout
+) -> data.StructLayout:
+    """What the buckets give the drain in one beat."""
+    words = data.ArrayLayout(bucket, drains)
+    return data.StructLayout({"rows": words, "early": 1, "last": 1, **sizes.members})
+
+
 class _Control(NamedTuple):
     """Signals of the array that each row needs."""
 
@@ -66,13 +79,13 @@ class AttentionBuckets(wiring.Component):
     -------
     i : In(stream)
         One key per beat: `codes`, array of `rows` log codes; `values`, array of `cols` unsigned
-        value codes; `last`, set on the last key of the tile.
-    rows_used : In(range(rows + 1))
-        Rows that are given, 1 to `rows`; holds while a tile is given.
+        value codes; `last`, set on the last key of the tile; with it `rows_used`, the rows that are
+        given, 1 to `rows`, and `cols_used`.
     o : Out(stream)
         One code of `drains` rows per beat, in the order of rows, then codes from 0 to below the
         zero code: `rows`, array of `drains` words (`bucket_layout`), row d + drains * k in word d;
-        `early`, set for the first code of each parity; `last`, set for the last code.
+        `early`, set for the first code of each parity; `last`, set for the last code; `rows_used`
+        and `cols_used` of the tile.
 
     Latency: 3 cycles from the last key to the offer of the first code.
     Throughput: one key per cycle in and one code per cycle out.
@@ -89,20 +102,19 @@ class AttentionBuckets(wiring.Component):
         self.rows, self.cols, self.codes, self.drains = rows, cols, codes, drains
         self.value_width, self.depth = value_width, depth
         self.bucket = bucket_layout(cols, value_width, depth)
+        self._sizes = sizes_layout(rows, cols)
         key = data.StructLayout(
             {
                 "codes": data.ArrayLayout(unsigned(codes.width), rows),
                 "values": data.ArrayLayout(unsigned(value_width), cols),
                 "last": 1,
+                **self._sizes.members,
             }
         )
-        drained = data.StructLayout(
-            {"rows": data.ArrayLayout(self.bucket, drains), "early": 1, "last": 1}
-        )
+        drained = drained_layout(self.bucket, drains, self._sizes)
         super().__init__(
             {
                 "i": In(stream.Signature(key)),
-                "rows_used": In(range(rows + 1)),
                 "o": Out(stream.Signature(drained)),
             }
         )
@@ -113,6 +125,7 @@ class AttentionBuckets(wiring.Component):
 
         # A bank is full from its last key until its last word has been read.
         full, filling = Signal(2), Signal()
+        sizes = [Signal(self._sizes, name=f"sizes_{bank}") for bank in range(2)]
         sweep = Signal(init=1)
         accept = Signal()
         m.d.comb += [
@@ -121,17 +134,25 @@ class AttentionBuckets(wiring.Component):
         ]
         with m.If(accept & self.i.payload.last):
             m.d.sync += [full.bit_select(filling, 1).eq(1), filling.eq(~filling)]
+            for bank, kept in enumerate(sizes):
+                with m.If(filling == bank):
+                    m.d.sync += [
+                        kept.rows_used.eq(self.i.payload.rows_used),
+                        kept.cols_used.eq(self.i.payload.cols_used),
+                    ]
 
         # Three steps: the code is looked up, the word is read, the OR of the rows is offered.
         code, group, draining = Signal(range(zero)), Signal(range(groups)), Signal()
         advance, issue = Signal(), Signal()
         last_code, last_group = Signal(), Signal()
+        rows_used = Signal(range(self.rows + 1))
         reading, reading_bank, early, last, release = (Signal() for _ in range(5))
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
             issue.eq(full.bit_select(draining, 1) & advance),
             last_code.eq(code == zero - 1),
-            last_group.eq((group + 1) * self.drains >= self.rows_used),
+            rows_used.eq(Mux(draining, sizes[1].rows_used, sizes[0].rows_used)),
+            last_group.eq((group + 1) * self.drains >= rows_used),
         ]
         with m.If(sweep | issue):
             m.d.sync += code.eq(Mux(last_code, 0, code + 1))
@@ -152,6 +173,9 @@ class AttentionBuckets(wiring.Component):
                 self.o.payload.early.eq(early),
                 self.o.payload.last.eq(last),
             ]
+            for name in self._sizes.members:
+                kept = Mux(reading_bank, sizes[1][name], sizes[0][name])
+                m.d.sync += self.o.payload[name].eq(kept)
             with m.If(release):
                 m.d.sync += full.bit_select(reading_bank, 1).eq(0)
 

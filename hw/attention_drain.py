@@ -7,9 +7,10 @@ from amaranth.hdl import EnableInserter, Module, Mux, Signal, Value, signed, uns
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..formats import MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH, code_max
-from .attention_buckets import bucket_layout
+from ..formats import MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH
+from .attention_buckets import bucket_layout, drained_layout, sizes_layout
 from .log_codes import LogCodes
+from .pipeline import delay
 from .saturation import COUNT_WIDTH, clamp, count_saturation
 
 # Stages from the head of the results to the output: correction, difference, products, sum, shift.
@@ -32,14 +33,14 @@ class AttentionDrain(wiring.Component):
     -------
     i : In(stream)
         Buckets, as `AttentionBuckets` gives them.
-    rows_used, cols_used : In
-        Rows that leave, 1 to `rows`, and columns that count, 1 to `cols`.
     value_zero, zero : In(signed(16))
         Zero points of the values and of the output.
     multiplier_even, multiplier_odd : In(16)
         Unsigned factors of E and O.
     shift : In(range(48))
         Right shift of the weighted sum.
+    high : In(value_width)
+        Largest output code.
     clear_stb : In(1)
         Sets `saturated` to zero.
     o : Out(stream)
@@ -64,20 +65,18 @@ class AttentionDrain(wiring.Component):
         bucket = bucket_layout(cols, value_width, depth)
         self.sum_width = bucket["sums"].shape.elem_shape.width + codes.headroom
         self.count_width = bucket["count"].shape.width + codes.headroom
-        drained = data.StructLayout(
-            {"rows": data.ArrayLayout(bucket, drains), "early": 1, "last": 1}
-        )
+        self._sizes = sizes_layout(rows, cols)
+        drained = drained_layout(bucket, drains, self._sizes)
         row = data.StructLayout({"codes": data.ArrayLayout(unsigned(value_width), cols), "last": 1})
         super().__init__(
             {
                 "i": In(stream.Signature(drained)),
-                "rows_used": In(range(rows + 1)),
-                "cols_used": In(range(cols + 1)),
                 "value_zero": In(signed(ZERO_WIDTH)),
                 "zero": In(signed(ZERO_WIDTH)),
                 "multiplier_even": In(MULTIPLIER_WIDTH),
                 "multiplier_odd": In(MULTIPLIER_WIDTH),
                 "shift": In(range(SHIFT_MAX + 1)),
+                "high": In(value_width),
                 "clear_stb": In(1),
                 "o": Out(stream.Signature(row)),
                 "saturated": Out(COUNT_WIDTH),
@@ -104,14 +103,18 @@ class AttentionDrain(wiring.Component):
         )
         last_group, last_row, last_step = Signal(), Signal(), Signal()
         leave = Signal()
+        # Of the tile whose rows are in the places.
+        sizes, used = Signal(self._sizes), Signal(self.lanes)
         m.d.comb += [
             leave.eq(~self.o.valid | self.o.ready),
             step.eq(busy & leave),
             last_group.eq(group == self.groups - 1),
-            last_row.eq(row + 1 >= self.rows_used),
+            last_row.eq(row + 1 >= sizes.rows_used),
             last_step.eq(last_group & (last_row | (drain == self.drains - 1))),
             self.i.ready.eq(~self.i.payload.last | ~busy | (step & last_step)),
         ]
+        for lane in range(self.lanes):
+            m.d.comb += used[lane].eq(group * self.lanes + lane < sizes.cols_used)
         with m.If(step):
             m.d.sync += group.eq(Mux(last_group, 0, group + 1))
             for place, following in zip(places, places[self.lanes :], strict=False):
@@ -124,6 +127,7 @@ class AttentionDrain(wiring.Component):
                 m.d.sync += busy.eq(0)
         with m.If(accept & self.i.payload.last):
             m.d.sync += [busy.eq(1), drain.eq(0)]
+            m.d.sync += [sizes[name].eq(self.i.payload[name]) for name in self._sizes.members]
             for unit, (columns, count) in enumerate(results):
                 m.d.sync += [keys[unit].even.eq(count[0]), keys[unit].odd.eq(count[1])]
                 for col, (even, odd) in enumerate(columns):
@@ -140,7 +144,8 @@ class AttentionDrain(wiring.Component):
             self.o.payload.last.eq(tile_end[-1]),
         ]
         found = self._requantize(pipe, places[: self.lanes], keys[0])
-        codes, events = self._gather(pipe, found, valid[-1], row_end[-1])
+        used = delay(pipe, used, STAGES, name="used")
+        codes, events = self._gather(pipe, found, used, valid[-1])
         for col in range(self.cols):
             m.d.comb += self.o.payload.codes[col].eq(codes[col])
         m.submodules.pipe = EnableInserter(leave)(pipe)
@@ -199,26 +204,23 @@ class AttentionDrain(wiring.Component):
             doubled = Signal(signed(len(total) + 1), name=f"doubled_{lane}")
             m.d.sync += [total.eq(weighted), doubled.eq((total << 1) >> self.shift)]
             rounded = ((doubled + 1) >> 1) + self.zero
-            found.append(clamp(rounded, 0, code_max(self.value_width)))
+            found.append(clamp(rounded, 0, self.high))
         return found
 
     def _gather(
-        self, m: Module, found: list[tuple], valid: Value, row_end: Value
+        self, m: Module, found: list[tuple], used: Value, valid: Value
     ) -> tuple[list[Value], list[Value]]:
         """Return codes and saturation events of a row, complete one stage after its last group."""
-        group = Signal(range(self.groups))
         count = self.groups * self.lanes
         codes = [Signal(self.value_width, name=f"code_{n}") for n in range(count)]
         events = [Signal(name=f"event_{n}") for n in range(count)]
         with m.If(valid):
-            m.d.sync += group.eq(Mux(row_end, 0, group + 1))
             for places in (codes, events):
                 for place, following in zip(places, places[self.lanes :], strict=False):
                     m.d.sync += place.eq(following)
             for lane, (code, outside) in enumerate(found):
-                used = group * self.lanes + lane < self.cols_used
                 m.d.sync += [
-                    codes[lane - self.lanes].eq(Mux(used, code, 0)),
-                    events[lane - self.lanes].eq(used & outside),
+                    codes[lane - self.lanes].eq(Mux(used[lane], code, 0)),
+                    events[lane - self.lanes].eq(used[lane] & outside),
                 ]
         return codes[: self.cols], events[: self.cols]

@@ -14,6 +14,7 @@ from .requantizer import Requantizer
 from .saturation import COUNT_WIDTH
 from .systolic_array import SystolicArray, psum_width, token_sum_width
 from .total_queue import TotalQueue
+from .vectors import digit_members, vector_layout
 
 
 class Gemm(wiring.Component):
@@ -46,7 +47,9 @@ class Gemm(wiring.Component):
     Members
     -------
     weights : In(stream)
-        Array of `cols` unsigned codes: one row of a tile, the last row first.
+        Array of `rows` unsigned codes: one column of a tile, the last column first.
+    weights_ready : Out(1)
+        A whole tile waits in the array's shadow bank.
     parameters : In(stream, always_ready)
         As the `Requantizer`'s: `bias`, `weight_zero`, `multiplier`, `group` (of `lanes` channels),
         `lane`.
@@ -55,8 +58,11 @@ class Gemm(wiring.Component):
         `last` (first and last beat of the token's sums), `activation_digit` and `weight_digit`
         (that the codes and the tile hold), `address` (of the token), `group` (of `cols`
         channels) and `tag`.
+    next_group : Out(range(groups))
+        Group of `cols` channels of the totals that are offered to the requantizer.
     shift : In(6)
-        0 to 47. This and the next three hold while totals of one product are on their way.
+        0 to 47. This and the next three are taken with totals as the requantizer accepts them, and
+        never again, so they may follow `next_group` within the cycle.
     zero : In(16)
         Signed zero point of the output.
     low : In(out_width)
@@ -120,10 +126,7 @@ class Gemm(wiring.Component):
             raise ValueError(
                 f"k_max must give totals of {ACCUMULATOR_WIDTH} bits, not {acc_width}: {k_max!r}"
             )
-        digits = {
-            "activation_digit": range(activation_digits),
-            "weight_digit": range(weight_digits),
-        }
+        digits = digit_members(activation_digits, weight_digits)
         self._place = data.StructLayout({"group": range(groups), "tag": tag_width})
         self._step = data.StructLayout(
             {"start": 1, "last": 1, **digits, "address": range(depth), "place": self._place}
@@ -172,24 +175,23 @@ class Gemm(wiring.Component):
         self.rows, self.cols = rows, cols
         self.activation_width, self.weight_width = activation_width, weight_width
         self.depth, self.out_width = depth, out_width
-        codes = data.ArrayLayout(activation_width, rows)
-        vector = data.StructLayout(
-            {
-                "codes": codes,
-                "first": 1,
-                "start": 1,
-                "last": 1,
-                **digits,
-                "address": range(depth),
-                **self._place.members,
-            }
+        vector = vector_layout(
+            rows=rows,
+            code_width=activation_width,
+            depth=depth,
+            groups=groups,
+            activation_digits=activation_digits,
+            weight_digits=weight_digits,
+            tag_width=tag_width,
         )
         outputs = data.StructLayout({"y": data.ArrayLayout(signed(out_width), self.lanes), **sent})
         super().__init__(
             {
                 "weights": In(self.array.weights.signature.flip()),
+                "weights_ready": Out(1),
                 "parameters": In(self.requantizer.parameters.signature.flip()),
                 "i": In(stream.Signature(vector)),
+                "next_group": Out(range(groups)),
                 "shift": In(SHIFT_MAX.bit_length()),
                 "zero": In(signed(ZERO_WIDTH)),
                 "low": In(signed(out_width)),
@@ -217,6 +219,7 @@ class Gemm(wiring.Component):
         step = data.View(self._step, array.o.p.tag)
         sent = data.View(self._sent, requantizer.o.p.tag)
         m.d.comb += [
+            self.weights_ready.eq(array.weights_ready),
             array.i.valid.eq(self.i.valid),
             self.i.ready.eq(array.i.ready),
             array.i.p.codes.eq(self.i.p.codes),
@@ -278,6 +281,7 @@ class Gemm(wiring.Component):
             source.ready.eq(into.ready),
             into.p.acc.eq(source.p.acc),
             into.p.sum.eq(source.p.sum),
+            self.next_group.eq(token.place.group),
             into.p.group.eq(token.place.group * self.parts + group),
             sent.address.eq(token.address),
             sent.group.eq(into.p.group),

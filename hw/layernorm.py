@@ -16,7 +16,6 @@ from ..formats import (
     RESIDUAL_WIDTH,
     ROOT_WIDTH,
     SHIFT_MAX,
-    code_max,
 )
 from .checks import check_integer
 from .layernorm_statistics import EPSILON_WIDTH, LayerNormStatistics
@@ -55,6 +54,8 @@ class LayerNorm(wiring.Component):
         In units of N^2 squared residual steps, at least 1.
     shift : In(range(48))
         Right shift to codes.
+    high : In(code_width)
+        Largest code; a model whose codes are narrower than A has a smaller one.
     clear_stb : In(1)
         Sets `saturated` to zero.
     i : In(stream)
@@ -66,7 +67,7 @@ class LayerNorm(wiring.Component):
     saturated : Out(32)
         Codes clamped among the beats that left `o`.
 
-    `channels`, `epsilon` and `shift` hold while a row is inside.
+    `channels`, `epsilon`, `shift` and `high` hold while a row is inside.
 
     Latency: `latency()` cycles from the acceptance of a row's last beat to the offer of its first.
     Throughput: one row per `max(beats, period())` cycles, one beat per cycle for rows of at least
@@ -100,6 +101,7 @@ class LayerNorm(wiring.Component):
                 "channels": In(range(depth + 1)),
                 "epsilon": In(EPSILON_WIDTH),
                 "shift": In(range(SHIFT_MAX + 1)),
+                "high": In(code_width),
                 "clear_stb": In(1),
                 "i": In(stream.Signature(data.ArrayLayout(signed(RESIDUAL_WIDTH), lanes))),
                 "o": Out(stream.Signature(data.StructLayout({"codes": codes, "last": 1}))),
@@ -194,7 +196,7 @@ class LayerNorm(wiring.Component):
                 pipe, residuals[lane], sums[-1], reciprocals[-1], exponents[-1]
             )
             code = self._scale(pipe, normalized, look.data.gain[lane], look.data.offset[lane])
-            clamped, outside = clamp(code, 0, code_max(self.code_width))
+            clamped, outside = clamp(code, 0, self.high)
             event, counted = Signal(name=f"event_{lane}"), counts[-1] > lane
             pipe.d.sync += [
                 self.o.payload.codes[lane].eq(Mux(counted, clamped, 0)),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -24,6 +24,11 @@ CHANNEL = data.StructLayout(
 """Parameters of one output channel, 64 bits."""
 
 
+def channel_layout(*, lanes: int, groups: int) -> data.StructLayout:
+    """Payload of `Requantizer.parameters`: those of a channel, and which one it is."""
+    return data.StructLayout({**CHANNEL.members, "group": range(groups), "lane": range(lanes)})
+
+
 class Requantizer(Pipeline):
     """Scales the sums of a token to codes, each channel with its own parameters.
 
@@ -31,6 +36,7 @@ class Requantizer(Pipeline):
     `t = acc - weight_zero * sum + bias`.
 
     The corrected sum must fit 32 bits signed; its terms may exceed them, since they wrap.
+    A channel with multiplier 0 only fills up: its output is 0 and never counts as saturated.
 
     Parameters
     ----------
@@ -54,7 +60,7 @@ class Requantizer(Pipeline):
     i : In(stream)
         Struct of `acc` (array of `lanes`), `sum`, `group` (of channels) and `tag`.
     shift : In(6)
-        0 to 47. This and the next three go with the beat accepted.
+        0 to 47. This and the next three are taken with the beat accepted, in that cycle alone.
     zero : In(16)
         Signed zero point of the output.
     low : In(out_width)
@@ -108,9 +114,7 @@ class Requantizer(Pipeline):
         codes = data.StructLayout(
             {"y": data.ArrayLayout(signed(out_width), lanes), "tag": tag_width}
         )
-        channel = data.StructLayout(
-            {**CHANNEL.members, "group": range(groups), "lane": range(lanes)}
-        )
+        channel = channel_layout(lanes=lanes, groups=groups)
         super().__init__(
             {
                 "parameters": In(stream.Signature(channel, always_ready=True)),
@@ -150,6 +154,7 @@ class Requantizer(Pipeline):
             event = Signal(name=f"event_{lane}")
             acc = delay(m, payload.acc[lane], 1, name=f"acc_{lane}")
             multiplier = delay(m, read.data.multiplier, 2, name=f"multiplier_{lane}")
+            fill = delay(m, multiplier == 0, 3, name=f"fill_{lane}")
             clamped, outside = clamp(moved, low, high)
             m.d.comb += [read.addr.eq(payload.group), read.en.eq(self.advance)]
             m.d.sync += [
@@ -160,8 +165,8 @@ class Requantizer(Pipeline):
                 doubled.eq((product << 1) >> shift),
                 # (doubled + 1 >> 1) + zero, in one adder.
                 moved.eq((doubled + Cat(Const(1, 1), zero).as_signed()) >> 1),
-                result.y[lane].eq(clamped),
-                event.eq(outside),
+                result.y[lane].eq(Mux(fill, 0, clamped)),
+                event.eq(outside & ~fill),
             ]
             self._events.append(event)
         return result

@@ -44,11 +44,10 @@ class ShiftAttention(wiring.Component):
     -------
     i : In(stream)
         One key per beat: `codes`, array of `rows` log codes; `values`, array of `cols` unsigned
-        A-bit codes; `last`, set on the last key of the tile. The zero code adds nothing.
-    rows_used : In(range(rows + 1))
-        Rows of a tile that leave, 1 to `rows`.
-    cols_used : In(range(cols + 1))
-        Columns that count, 1 to `cols`; the others give code 0 and no saturation.
+        A-bit codes; `last`, set on the last key of the tile. The zero code adds nothing. With
+        `last` go the sizes of the tile, which are ignored otherwise: `rows_used`, the rows that
+        leave, 1 to `rows`; `cols_used`, the columns that count, 1 to `cols`, where the others
+        give code 0 and no saturation.
     value_zero : In(signed(16))
         Zero point of the values.
     zero : In(signed(16))
@@ -59,6 +58,8 @@ class ShiftAttention(wiring.Component):
         Unsigned factor of the sum over odd codes, which is 0 for base 2.
     shift : In(range(48))
         Right shift of the weighted sum.
+    high : In(value_width)
+        Largest output code; a model whose codes are narrower than A has a smaller one.
     clear_stb : In(1)
         Sets `saturated` to zero.
     o : Out(stream)
@@ -67,12 +68,12 @@ class ShiftAttention(wiring.Component):
     saturated : Out(32)
         Values clamped among the rows that left `o`.
 
-    All inputs but `i` and `clear_stb` hold from the last key of a tile to its last row.
+    Zero points, multipliers, `shift` and `high` hold from the last key of a tile to its last row.
 
     Latency: `latency()` cycles from the acceptance of the last key to the offer of the first row.
-    Throughput: one key per cycle; tiles of N keys that follow each other take
-    `max(N, drain_cycles(rows_used))` cycles each, one more at most where the two are about equal,
-    while the output is accepted.
+    Throughput: one key per cycle; tiles of N keys that follow each other, whatever their sizes,
+    take `max(N, drain_cycles(rows_used))` cycles each, one more at most where the two are about
+    equal, while the output is accepted. A tile enters once the one before the last has drained.
 
     Raises
     ------
@@ -105,24 +106,16 @@ class ShiftAttention(wiring.Component):
         size = {"rows": rows, "cols": cols, "depth": depth, "drains": drains}
         size |= {"codes": self.codes, "value_width": value_width}
         self._buckets, self._drain = AttentionBuckets(**size), AttentionDrain(**size)
-        key = data.StructLayout(
-            {
-                "codes": data.ArrayLayout(unsigned(code_width), rows),
-                "values": data.ArrayLayout(unsigned(value_width), cols),
-                "last": 1,
-            }
-        )
         row = data.StructLayout({"codes": data.ArrayLayout(unsigned(value_width), cols), "last": 1})
         super().__init__(
             {
-                "i": In(stream.Signature(key)),
-                "rows_used": In(range(rows + 1)),
-                "cols_used": In(range(cols + 1)),
+                "i": In(self._buckets.i.signature.flip()),
                 "value_zero": In(signed(ZERO_WIDTH)),
                 "zero": In(signed(ZERO_WIDTH)),
                 "multiplier_even": In(MULTIPLIER_WIDTH),
                 "multiplier_odd": In(MULTIPLIER_WIDTH),
                 "shift": In(range(SHIFT_MAX + 1)),
+                "high": In(value_width),
                 "clear_stb": In(1),
                 "o": Out(stream.Signature(row)),
                 "saturated": Out(COUNT_WIDTH),
@@ -133,9 +126,12 @@ class ShiftAttention(wiring.Component):
         """Cycles in which the buckets of a tile are read."""
         return -(-rows_used // self.drains) * self.codes.zero
 
-    def latency(self) -> int:
-        """Cycles from the acceptance of a tile's last key to the offer of its first row."""
-        return AttentionBuckets.LATENCY + self.codes.zero + self._drain.groups + STAGES
+    def latency(self, row: int = 0) -> int:
+        """Cycles from the acceptance of a tile's last key to the offer of a row, the first or a
+        later one, where the drain was idle and nothing waits."""
+        group, place = divmod(row, self.drains)
+        first = AttentionBuckets.LATENCY + self.codes.zero + self._drain.groups + STAGES
+        return first + group * self.codes.zero + place * self._drain.groups
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -143,8 +139,7 @@ class ShiftAttention(wiring.Component):
         connect(m, flipped(self.i), buckets.i)
         connect(m, buckets.o, drain.i)
         connect(m, drain.o, flipped(self.o))
-        m.d.comb += buckets.rows_used.eq(self.rows_used)
-        for name in ("rows_used", "cols_used", "value_zero", "zero", "shift", "clear_stb"):
+        for name in ("value_zero", "zero", "shift", "high", "clear_stb"):
             m.d.comb += getattr(drain, name).eq(getattr(self, name))
         m.d.comb += [
             drain.multiplier_even.eq(self.multiplier_even),

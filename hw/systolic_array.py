@@ -24,11 +24,13 @@ def token_sum_width(rows: int, activation_width: int) -> int:
 class SystolicArray(wiring.Component):
     """Multiplies activation vectors by a stationary tile of weights, both unsigned codes.
 
-    K runs down the rows, output channels across the columns. `rows` beats of weights make a tile;
+    K runs down the rows, output channels across the columns. `cols` beats of weights make a tile;
     they shift into a shadow bank while the array works with the active one. An activation vector
     with `first` waits for a whole tile in the shadow bank and makes it the active one for itself
     and its successors: the change runs through the array as a wave ahead of the vector. The next
-    tile follows the wave, row by row. What K does not fill is padded with codes of zero.
+    tile follows the wave, column by column. What K does not fill is padded with codes of zero.
+    A column of weights looks like a vector of activations, so what was made as the one can serve
+    as the other.
 
     Parameters
     ----------
@@ -42,7 +44,9 @@ class SystolicArray(wiring.Component):
     Members
     -------
     weights : In(stream)
-        Array of `cols` unsigned codes: one row of a tile, the last row first.
+        Array of `rows` unsigned codes: one column of a tile, the last column first.
+    weights_ready : Out(1)
+        A whole tile waits in the shadow bank.
     i : In(stream)
         Struct of `codes` (array of `rows` unsigned codes), `first` (1 bit: use the next tile from
         here on) and `tag`.
@@ -51,8 +55,8 @@ class SystolicArray(wiring.Component):
         `sum` (unsigned sum of the vector's codes, `sum_width` bits) and `tag`.
 
     Latency: `rows + cols` cycles from a vector to its sums.
-    Throughput: one vector per cycle. The weights of a tile are accepted from `cols` cycles after
-    the previous tile's `first` was, one row per cycle, so that tiles of `rows + cols` vectors or
+    Throughput: one vector per cycle. The weights of a tile are accepted from `rows` cycles after
+    the previous tile's `first` was, one column per cycle, so that tiles of `rows + cols` vectors or
     more never wait. While `o` is not accepted, the whole array stands still.
 
     Raises
@@ -96,7 +100,8 @@ class SystolicArray(wiring.Component):
         )
         super().__init__(
             {
-                "weights": In(stream.Signature(data.ArrayLayout(weight_width, cols))),
+                "weights": In(stream.Signature(data.ArrayLayout(weight_width, rows))),
+                "weights_ready": Out(1),
                 "i": In(stream.Signature(vector)),
                 "o": Out(stream.Signature(sums)),
             }
@@ -136,32 +141,33 @@ class SystolicArray(wiring.Component):
         return Signal(width, name=name, reset_less=True)
 
     def _shadow_bank(self, m: Module, advance: Value, swap: Value) -> list[list[Signal]]:
-        """Load tiles from the top, and hold back weights and vectors that must wait."""
-        # Rows of the next tile that are in, and rows of the bank whose weights are in use already.
-        loaded = Signal(range(self.rows + 1))
-        free = Signal(range(self.rows + 1), init=self.rows)
+        """Load tiles from the left, and hold back weights and vectors that must wait."""
+        # Columns of the next tile that are in, and columns of the bank whose weights are in use.
+        loaded = Signal(range(self.cols + 1))
+        free = Signal(range(self.cols + 1), init=self.cols)
         load = self.weights.valid & self.weights.ready
         m.d.comb += [
             self.weights.ready.eq(loaded < free),
-            self.i.ready.eq(advance & (~self.i.p.first | (loaded == self.rows))),
+            self.weights_ready.eq(loaded == self.cols),
+            self.i.ready.eq(advance & (~self.i.p.first | self.weights_ready)),
         ]
         new_tile = swap[0] & advance
         with m.If(new_tile):
             m.d.sync += loaded.eq(0)
         with m.Elif(load):
             m.d.sync += loaded.eq(loaded + 1)
-        leaves_row = swap[self.cols - 1 :].any() & advance
-        m.d.sync += free.eq(Mux(new_tile, 0, free) + leaves_row)
+        leaves_column = swap[self.rows - 1 :].any() & advance
+        m.d.sync += free.eq(Mux(new_tile, 0, free) + leaves_column)
         shadow = [
             [self._register(self.weight_width, f"shadow_{row}_{col}") for col in range(self.cols)]
             for row in range(self.rows)
         ]
-        for row in range(self.rows):
-            # Rows further down may still hold weights that the wave has not fetched.
-            with m.If(load & (loaded >= row)):
-                for col in range(self.cols):
-                    above = shadow[row - 1][col] if row else self.weights.payload[col]
-                    m.d.sync += shadow[row][col].eq(above)
+        for col in range(self.cols):
+            # Columns further right may still hold weights that the wave has not fetched.
+            with m.If(load & (loaded >= col)):
+                for row in range(self.rows):
+                    before = shadow[row][col - 1] if col else self.weights.payload[row]
+                    m.d.sync += shadow[row][col].eq(before)
         return shadow
 
     def _compute(self, core: Module, shadow: list[list[Signal]], swap: Value) -> None:

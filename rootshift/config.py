@@ -2,11 +2,12 @@
 
 import re
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from .artifact import Artifact
+from .buffers import code_words, residual_words
 from .errors import ConfigError
 from .formats import BASES, CODE_WIDTHS, EMBEDDING_MAX
 from .operators import Gemm, LayerNorm, Log2Softmax
@@ -106,7 +107,7 @@ class AcceleratorConfig:
         products = [op for op in artifact.operators if isinstance(op, Gemm)]
         norms = [op for op in artifact.operators if isinstance(op, LayerNorm)]
         tokens = max(shapes[op.name][0] for op in products)
-        return cls(
+        config = cls(
             rows=rows,
             cols=cols,
             lanes=default_lanes(rows, cols),
@@ -119,22 +120,39 @@ class AcceleratorConfig:
             channel_depth=max(tokens, *(max(op.weight.shape) for op in products)),
             embedding_depth=max((op.gain.size for op in norms), default=1),
         )
+        codes = code_words(artifact, rows, config.activation_width)
+        return replace(
+            config,
+            code_depth=-(-codes // CODE_BANKS) * CODE_BANKS,
+            residual_depth=residual_words(artifact, config.lanes),
+        )
 
     def check_fits(self, artifact: Artifact) -> None:
         """Refuse an artifact that this hardware cannot run: ConfigError naming field and need."""
         need = AcceleratorConfig.for_artifact(artifact, f"{self.rows}x{self.cols}")
-        # Codes saturate at the ends of their width: another width computes another model.
-        for name in ("activation_width", "log_width", "base"):
+        # The log code of zero is the top one of its width: another width computes another model.
+        for name in ("log_width", "base"):
             if getattr(self, name) != getattr(need, name):
                 raise ConfigError(
                     f"{name} must be the artifact's, {getattr(need, name)}, "
                     f"not {getattr(self, name)}"
                 )
-        for name in ("weight_width", "token_depth", "channel_depth", "embedding_depth"):
-            if getattr(self, name) < getattr(need, name):
+        least = {
+            name: getattr(need, name)
+            for name in (
+                "activation_width",
+                "weight_width",
+                "token_depth",
+                "channel_depth",
+                "embedding_depth",
+            )
+        }
+        least["code_depth"] = code_words(artifact, self.rows, self.activation_width, buffers=1)
+        least["residual_depth"] = residual_words(artifact, self.lanes)
+        for name, words in least.items():
+            if getattr(self, name) < words:
                 raise ConfigError(
-                    f"{name} must be at least {getattr(need, name)} for the artifact, "
-                    f"not {getattr(self, name)}"
+                    f"{name} must be at least {words} for the artifact, not {getattr(self, name)}"
                 )
 
     @classmethod

@@ -224,7 +224,12 @@ REGISTERS = (
         "The first error of the last run.",
         (
             Field("cause", 0, 8, "What went wrong.", values=_CAUSES),
-            Field("address", 32, 64, "Byte address of the access, or of the command."),
+            Field(
+                "address",
+                32,
+                64,
+                "Byte address of access or command, or word address in a buffer.",
+            ),
         ),
     ),
     Register(
@@ -263,7 +268,7 @@ REGISTERS = (
         "SATURATED",
         0x2C0,
         Access.STATUS,
-        "Values that were clamped.",
+        "Values that were clamped in the present or last run; an error loses them.",
         _per_unit("values clamped", SATURATING),
     ),
 )

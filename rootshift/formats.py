@@ -84,7 +84,9 @@ def fixed_point(scale: np.ndarray | float) -> tuple[np.ndarray, int]:
 
     Parameters: `scale`, positive finite floats of any shape.
     Returns: uint16 multipliers of the same shape, the largest in [2^15, 2^16) unless the shift
-    reaches `SHIFT_MAX`, and the shift, 0..47. Relative error of the largest factor below 2^-16.
+    reaches `SHIFT_MAX`, and the shift, 0..47. Relative error of the largest factor below 2^-16. A
+    factor too small beside the largest, or for `SHIFT_MAX`, gets multiplier 1: 0 is for channels
+    that only fill up.
     Raises: ValueError where a factor is not positive and finite, or rounds to 2^16 or more.
     """
     scale = np.asarray(scale, np.float64)
@@ -98,4 +100,4 @@ def fixed_point(scale: np.ndarray | float) -> tuple[np.ndarray, int]:
     if shift < 0:
         raise ValueError(f"scale must round to less than 2^{MULTIPLIER_WIDTH}, not {largest!r}")
     shift = min(shift, SHIFT_MAX)
-    return np.rint(scale * 2.0**shift).astype(np.uint16), shift
+    return np.maximum(np.rint(scale * 2.0**shift), 1).astype(np.uint16), shift

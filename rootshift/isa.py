@@ -23,7 +23,6 @@ OPCODE_WIDTH, COUNT_WIDTH, WAITS = 4, 16, 2
 OPERANDS_BIT = 48
 OPERANDS_WIDTH = 8 * COMMAND_BYTES - OPERANDS_BIT
 TOKENS_WIDTH, TILES_WIDTH, GROUPS_WIDTH = 13, 14, 13
-_SHIFT_WIDTH = SHIFT_MAX.bit_length()
 
 
 class Unit(IntEnum):
@@ -66,7 +65,8 @@ class Operand:
     """One operand of an instruction: some bits of the command.
 
     Parameters: `meaning` in one line; `signed` numbers are two's complement; `values` names the
-    legal ones of an enumeration; `least` is the smallest legal value where it is not the width's.
+    legal ones of an enumeration; `least` and `most` are the smallest and largest legal value where
+    they are not the width's.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Operand:
     signed: bool = False
     values: type[IntEnum] | None = None
     least: int | None = None
+    most: int | None = None
 
     @property
     def range(self) -> tuple[int, int]:
@@ -82,7 +83,9 @@ class Operand:
         if self.values is not None:
             return min(self.values), max(self.values)
         low = -(1 << self.width - 1) if self.signed else 0
-        return (low if self.least is None else self.least), low + (1 << self.width) - 1
+        high = low + (1 << self.width) - 1
+        least = low if self.least is None else self.least
+        return least, high if self.most is None else self.most
 
     @property
     def default(self) -> int:
@@ -119,6 +122,10 @@ def _count(name: str, width: int, meaning: str) -> Operand:
 
 def _zero(name: str, meaning: str) -> Operand:
     return Operand(name, ZERO_WIDTH, meaning, signed=True)
+
+
+def _shift(meaning: str) -> Operand:
+    return Operand("shift", SHIFT_MAX.bit_length(), meaning, most=SHIFT_MAX)
 
 
 _TOKENS = _count("tokens", TOKENS_WIDTH, "Tokens, which are the vectors of one pass.")
@@ -224,7 +231,7 @@ INSTRUCTIONS = (
             _count("rows", TOKENS_WIDTH, "Rows."),
             _count("chunks", 16, "Words of a row."),
             Operand("multiplier", MULTIPLIER_WIDTH, "Factor of a sum."),
-            Operand("shift", _SHIFT_WIDTH, "Right shift of the product."),
+            _shift("Right shift of the product."),
             _word("out", "First word of the row that is written."),
         ),
     ),
@@ -238,8 +245,8 @@ INSTRUCTIONS = (
             _word("row_stride", "Words between rows."),
             _count("rows", TOKENS_WIDTH, "Rows."),
             _count("channels", TOKENS_WIDTH, "Channels of a row."),
-            Operand("epsilon", 40, "In squared units of the row's sum.", least=1),
-            Operand("shift", _SHIFT_WIDTH, "Right shift to codes."),
+            _count("epsilon", 40, "In squared units of the row's sum."),
+            _shift("Right shift to codes."),
             Operand("high", 8, "Largest code."),
             _word("out", "First word written; tile k of row t is at out + k * stride + t."),
             _word("stride", "Words between tiles."),
@@ -262,7 +269,7 @@ INSTRUCTIONS = (
             _zero("zero", "Zero point of the outputs."),
             Operand("multiplier_even", MULTIPLIER_WIDTH, "Factor of the sum over even codes."),
             Operand("multiplier_odd", MULTIPLIER_WIDTH, "Factor of the sum over odd codes."),
-            Operand("shift", _SHIFT_WIDTH, "Right shift to codes."),
+            _shift("Right shift to codes."),
             Operand("high", 8, "Largest code."),
         ),
     ),
@@ -278,9 +285,13 @@ class Command:
 
     Parameters:
         name: of an instruction, in capitals.
-        operands: name -> value; those left out are 0, or the smallest legal value.
-        after: unit -> number of its commands that must have finished, at most two units.
-    Raises: ProgramError naming instruction, operand, value and legal range.
+        operands: name -> value; those left out are 0, or the smallest legal value. The attribute
+            has them all, in the order of the table.
+        after: unit -> number of its commands that must have finished, modulo 2^16 and less than
+            2^15 ahead of what has; at most two units.
+    Raises:
+        ProgramError: naming instruction, operand, value and legal range.
+        TypeError: a value is not an integer.
     """
 
     name: str
@@ -291,22 +302,30 @@ class Command:
         if self.name not in BY_NAME:
             raise ProgramError(f"instruction must be one of {', '.join(BY_NAME)}, not {self.name}")
         places = self.instruction.places()
-        for name, value in self.operands.items():
+        for name in self.operands:
             if name not in places:
-                raise ProgramError(
-                    f"{self.name}: operand must be one of {', '.join(places)}, not {name}"
-                )
-            low, high = places[name][1].range
-            if not low <= value <= high:
-                raise ProgramError(f"{self.name}: {name} must be in {low}..{high}, not {value}")
+                names = ", ".join(places) or "none"
+                raise ProgramError(f"{self.name}: operand must be one of {names}, not {name}")
+        operands = {
+            name: self._checked(name, self.operands.get(name, operand.default), *operand.range)
+            for name, (_, operand) in places.items()
+        }
         if len(self.after) > WAITS:
             raise ProgramError(f"{self.name}: waits must be at most {WAITS}, not {len(self.after)}")
-        for unit, count in self.after.items():
-            if not 0 < count < 1 << COUNT_WIDTH:
-                raise ProgramError(
-                    f"{self.name}: wait for {Unit(unit).name} must be in "
-                    f"1..{(1 << COUNT_WIDTH) - 1}, not {count}"
-                )
+        after = {}
+        for number, count in self.after.items():
+            unit = Unit(self._checked("unit", number, min(Unit), max(Unit)))
+            after[unit] = self._checked(f"wait for {unit.name}", count, 0, (1 << COUNT_WIDTH) - 1)
+        # Plain integers of any length: those of numpy would lose what is shifted past bit 63.
+        object.__setattr__(self, "operands", operands)
+        object.__setattr__(self, "after", after)
+
+    def _checked(self, name: str, value: int, low: int, high: int) -> int:
+        if not hasattr(value, "__index__"):
+            raise TypeError(f"{self.name}: {name} must be an integer, not {value!r}")
+        if not low <= value <= high:
+            raise ProgramError(f"{self.name}: {name} must be in {low}..{high}, not {value}")
+        return int(value)
 
     @property
     def instruction(self) -> Instruction:
@@ -315,8 +334,7 @@ class Command:
 
     def __getitem__(self, name: str) -> int:
         """An operand's value. Raises: KeyError where the instruction has no such operand."""
-        _, operand = self.instruction.places()[name]
-        return self.operands.get(name, operand.default)
+        return self.operands[name]
 
     def encode(self) -> bytes:
         """The 32 bytes in memory, lowest first."""
@@ -354,19 +372,23 @@ def decode(image: bytes) -> Command:
     for _ in range(WAITS):
         unit = word >> bit & (1 << UNIT_WIDTH) - 1
         count = word >> bit + UNIT_WIDTH & (1 << COUNT_WIDTH) - 1
+        bit += UNIT_WIDTH + COUNT_WIDTH
+        if unit in after:
+            raise ProgramError(f"{instruction.name}: two waits for {Unit(unit).name}")
         if unit != NO_UNIT:
             after[Unit(unit)] = count
-        bit += UNIT_WIDTH + COUNT_WIDTH
-    operands = {}
+        elif count:
+            raise ProgramError(f"{instruction.name}: count of no unit must be 0, not {count}")
+    operands, read = {}, (1 << bit) - 1
     for name, (at, operand) in instruction.places().items():
         value = word >> at & (1 << operand.width) - 1
         if operand.signed and value >> operand.width - 1:
             value -= 1 << operand.width
         operands[name] = value
-    command = Command(instruction.name, operands, after)
-    if command.encode() != image:
-        raise ProgramError(f"{command.name}: bits that nothing reads must be 0")
-    return command
+        read |= (1 << operand.width) - 1 << at
+    if word & ~read:
+        raise ProgramError(f"{instruction.name}: bits that nothing reads must be 0")
+    return Command(instruction.name, operands, after)
 
 
 def assemble(text: str) -> list[Command]:
@@ -380,7 +402,7 @@ def assemble(text: str) -> list[Command]:
         if words:
             try:
                 commands.append(_parse(words))
-            except (ProgramError, ValueError) as error:
+            except ProgramError as error:
                 raise ProgramError(f"line {number}: {error}") from None
     return commands
 
@@ -398,9 +420,8 @@ def disassemble(image: bytes) -> str:
 
 def _parse(words: Sequence[str]) -> Command:
     name, operands, after = words[0], {}, {}
-    if name not in BY_NAME:
-        raise ProgramError(f"instruction must be one of {', '.join(BY_NAME)}, not {name}")
-    places = BY_NAME[name].places()
+    # A name that is not in the table is refused with the command.
+    places = BY_NAME[name].places() if name in BY_NAME else {}
     for word in words[1:]:
         key, sign, value = word.partition("=")
         if not sign:
@@ -409,9 +430,20 @@ def _parse(words: Sequence[str]) -> Command:
             unit, _, count = value.partition(":")
             if unit not in Unit.__members__:
                 raise ProgramError(f"unit must be one of {', '.join(Unit.__members__)}, not {unit}")
-            after[Unit[unit]] = int(count, 0)
+            if Unit[unit] in after:
+                raise ProgramError(f"{name}: two waits for {unit}")
+            after[Unit[unit]] = _number(f"{name}: wait for {unit}", count)
             continue
+        if key in operands:
+            raise ProgramError(f"{name}: {key} is given twice")
         values = places[key][1].values if key in places else None
         known = values is not None and value in values.__members__
-        operands[key] = int(values[value]) if known else int(value, 0)
+        operands[key] = int(values[value]) if known else _number(f"{name}: {key}", value)
     return Command(name, operands, after)
+
+
+def _number(what: str, text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise ProgramError(f"{what} must be an integer, not {text!r}") from None

@@ -18,6 +18,7 @@ from .formats import (
     EMBEDDING_MAX,
     GELU_INDEX_WIDTH,
     LOGIT_WIDTH,
+    MULTIPLIER_WIDTH,
     PIXEL_WIDTH,
     RESIDUAL_WIDTH,
     SCORE_WIDTH,
@@ -92,6 +93,9 @@ class Gemm(Operator):
             raise ArtifactError(
                 f"{self.name}: weight must be below 2^{self.weight_width}, not {self.weight.max()}"
             )
+        # 0 is how a requantizer knows channels that only fill a group of columns up.
+        if not self.multiplier.all():
+            raise ArtifactError(f"{self.name}: multiplier must be at least 1, not 0")
         centered = self.weight.astype(np.int64) - self.weight_zero[:, None]
         largest = code_max(self.input_width)
         bias = self.bias.astype(np.int64)
@@ -130,7 +134,7 @@ class Scores(Operator):
     heads: int = count_field()
     head_width: int = count_field()
     query_zero: int = zero_field()
-    multiplier: int = multiplier_field()
+    multiplier: int = integer_field(1, code_max(MULTIPLIER_WIDTH))
     shift: int = shift_field()
 
     def check(self) -> None:

@@ -31,6 +31,7 @@ def requantizer(
     `bias` int32 and `multiplier` uint16, scalar or [N]; `shift` 0..47. `acc + bias` is below 2^31
     in magnitude.
     Returns: codes (uint8 up to 8 bits, else int16 or int32) and the number of saturated values.
+    A channel whose multiplier is 0 gives 0, which never counts as saturated.
 
     Computed in float64, exactly: products of 32 and 16 bits have at most 48, scaling by 2^-shift is
     exact, and bias and half lie on the products' own grid, so that floor is the arithmetic shift.
@@ -40,6 +41,9 @@ def requantizer(
     scaled = np.multiply(acc, factor, dtype=np.float64)
     scaled += bias * factor + 0.5
     np.floor(scaled, out=scaled)
+    fill = np.equal(multiplier, 0)
+    if fill.any():
+        scaled = np.where(fill, -zero, scaled)
     scaled, saturated = saturate(scaled, low - zero, high - zero)
     scaled += zero
     return scaled.astype(output_dtype(width)), saturated

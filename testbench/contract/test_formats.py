@@ -112,8 +112,11 @@ def test_factors_within_half_a_unit(scale: list[float]) -> None:
     multiplier, shift = fixed_point(np.array(scale))
     assert multiplier.dtype == np.uint16
     assert 0 <= shift <= 47
-    error = np.abs(multiplier * 2.0**-shift - scale)
-    assert (error <= 2.0 ** (-shift - 1)).all()
+    unit = 2.0**-shift
+    # What would round to 0, which stands for no channel at all, becomes one unit.
+    error = np.abs(multiplier * unit - np.maximum(scale, unit / 2))
+    assert multiplier.min() >= 1
+    assert (error <= unit / 2).all()
     if shift < 47:
         assert multiplier.max() >= 1 << 15
         assert (error <= max(scale) * 2.0**-16).all()

@@ -111,6 +111,14 @@ def test_axes_of_arrays_must_agree() -> None:
     )
 
 
+def test_multiplier_0_is_for_channels_that_only_fill_up() -> None:
+    gemm = SAMPLES["gemm"]
+    multiplier = gemm.multiplier.copy()
+    multiplier[3] = 0
+    assert refused(gemm, multiplier=multiplier) == "multiplier must be at least 1, not 0"
+    assert refused(SAMPLES["scores"], multiplier=0) == "multiplier must be in 1..65535, not 0"
+
+
 def shape(operator: Operator, *shapes: tuple[int, ...]) -> tuple[int, ...]:
     return operator.output_shape(*shapes)
 

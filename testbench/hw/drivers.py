@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rootshift.formats import SCORE_WIDTH
+from rootshift.formats import SCORE_WIDTH, code_max
 from rootshift.sim.golden.gemm import split_heads
 
 from .gemm_tiles import run_gemm
@@ -57,6 +57,7 @@ async def drive_layernorm(bench: Bench, job: dict[str, Any], arrays: Arrays) -> 
     for port in ("shift", "epsilon"):
         bench.set(port, job[port])
     bench.set("channels", channels)
+    bench.set("high", code_max(job["width"]))
     parameters = {key: in_beats(arrays[key][None], lanes) for key in ("gain", "offset")}
     beats = len(parameters["gain"])
     parameters["last"] = np.arange(beats) == beats - 1
@@ -86,53 +87,38 @@ async def drive_shift_attention(bench: Bench, job: dict[str, Any], arrays: Array
     """For each head: tiles of queries by tiles of value channels, the keys streaming."""
     for port in ("value_zero", "zero", "multiplier_even", "multiplier_odd", "shift"):
         bench.set(port, job[port])
+    bench.set("high", code_max(job["width"]))
     await clear_saturated(bench)
-    codes = arrays["0"]
-    heads, queries, _ = codes.shape
+    codes, rows, cols = arrays["0"], bench.params["rows"], bench.params["cols"]
+    heads, queries, keys = codes.shape
     values = split_heads(arrays["1"], heads)
     channels = values.shape[2]
-    mixed = np.zeros((queries, heads, channels), np.int64)
-    # Sizes of tiles are ports that hold while a tile is inside: equal tiles run together.
-    for down, tall in tiles(queries, bench.params["rows"]):
-        for across, wide in tiles(channels, bench.params["cols"]):
-            mixed[down, :, across] = await attention_tiles(
-                bench, codes[:, down], values[:, :, across], tall, wide
-            )
+    code_tiles = [tiles(codes[head].T, rows) for head in range(heads)]
+    value_tiles = [tiles(values[head], cols) for head in range(heads)]
+    order = [(h, q, c) for h in range(heads) for q in code_tiles[h] for c in value_tiles[h]]
+    tall = np.array([min(rows, queries - q) for _, q, _ in order])
+    wide = np.array([min(cols, channels - c) for _, _, c in order])
+    last = np.tile(np.arange(keys) == keys - 1, len(order))
+    beats = {
+        "codes": np.concatenate([code_tiles[h][q] for h, q, _ in order]),
+        "values": np.concatenate([value_tiles[h][c] for h, _, c in order]),
+        "last": last,
+        "rows_used": np.repeat(tall, keys) * last,
+        "cols_used": np.repeat(wide, keys) * last,
+    }
+    got = await bench.run({"i": beats}, {"o": int(tall.sum())})
+    found = got["o"]["codes"].reshape(-1, cols)
+    mixed, at = np.zeros((queries, heads, channels), np.int64), 0
+    for (h, q, c), height, width in zip(order, tall, wide, strict=True):
+        mixed[q : q + height, h, c : c + width] = found[at : at + height, :width]
+        at += height
     return mixed.reshape(queries, -1), bench.get("saturated")
 
 
-def tiles(size: int, tile: int) -> list[tuple[slice, int]]:
-    """The whole tiles, and what is left: a slice of each, and the size of its tiles."""
-    whole = size - size % tile
-    parts = (slice(0, whole), tile), (slice(whole, size), size - whole)
-    return [part for part in parts if part[0].start < part[0].stop]
-
-
-async def attention_tiles(
-    bench: Bench, codes: np.ndarray, values: np.ndarray, tall: int, wide: int
-) -> np.ndarray:
-    """Log codes [heads, T, keys] and values [heads, keys, channels] -> codes [T, heads, channels].
-
-    All tiles have `tall` queries and `wide` channels; the rest of the array stays unused.
-    """
-    rows, cols = bench.params["rows"], bench.params["cols"]
-    bench.set("rows_used", tall)
-    bench.set("cols_used", wide)
-    heads, _, keys = codes.shape
-    code_tiles = codes.reshape(heads, -1, tall, keys).transpose(0, 1, 3, 2)
-    value_tiles = values.reshape(heads, keys, -1, wide).transpose(0, 2, 1, 3)
-    code_tiles = np.pad(code_tiles, [(0, 0)] * 3 + [(0, rows - tall)])
-    value_tiles = np.pad(value_tiles, [(0, 0)] * 3 + [(0, cols - wide)])
-    down, across = code_tiles.shape[1], value_tiles.shape[1]
-    order = [(h, q, c) for h in range(heads) for q in range(down) for c in range(across)]
-    beats = {
-        "codes": np.concatenate([code_tiles[h, q] for h, q, _ in order]),
-        "values": np.concatenate([value_tiles[h, c] for h, _, c in order]),
-        "last": np.tile(np.arange(keys) == keys - 1, len(order)),
-    }
-    got = await bench.run({"i": beats}, {"o": len(order) * tall})
-    mixed = got["o"]["codes"].reshape(heads, down, across, tall, cols)[..., :wide]
-    return mixed.transpose(1, 3, 0, 2, 4).reshape(down * tall, heads, across * wide)
+def tiles(x: np.ndarray, size: int) -> dict[int, np.ndarray]:
+    """[keys, N] -> first column of each tile: [keys, size], the last tile padded with zeros."""
+    padded = np.pad(x, ((0, 0), (0, -x.shape[1] % size)))
+    return {at: padded[:, at : at + size] for at in range(0, x.shape[1], size)}
 
 
 async def drive_gelu_table(bench: Bench, job: dict[str, Any], arrays: Arrays) -> Result:

@@ -24,7 +24,7 @@ def digit_count(code_width: int, digit_width: int) -> int:
 
 
 def weight_beats(weight: Array, rows: int, cols: int, width: int = 8, digits: int = 1) -> Array:
-    """Weights [N, K] -> beats [groups * digits * tiles * rows, cols], the last row of a tile first.
+    """Weights [N, K] -> beats [groups * digits * tiles * cols, rows], a tile's last column first.
 
     `width` and `digits` are those of the weight digits.
     """
@@ -33,7 +33,7 @@ def weight_beats(weight: Array, rows: int, cols: int, width: int = 8, digits: in
     padded[:n, :k] = weight
     split = np.stack([digit(padded, width, j) for j in range(digits)])
     tiles = split.reshape(digits, -1, cols, padded.shape[1] // rows, rows)
-    return tiles.transpose(1, 0, 3, 4, 2)[:, :, :, ::-1].reshape(-1, cols)
+    return tiles.transpose(1, 0, 3, 2, 4)[:, :, :, ::-1].reshape(-1, rows)
 
 
 def vector_beats(
@@ -128,9 +128,9 @@ async def run_gemm(
     ports = {"shift": layer["shift"], "zero": layer["zero"], "low": low, "high": high}
     for port, value in {**ports, "clear_stb": 1}.items():
         bench.set(port, value)
-    # Channels that only fill the last group up give the zero point.
-    fill = groups * cols - n
-    wide = {name: np.pad(layer[name], (0, fill)) for name in ("bias", "weight_zero", "multiplier")}
+    # Channels that only fill the last group up have multiplier 0: they count as nothing.
+    fill = 0, groups * cols - n
+    wide = {name: np.pad(layer[name], fill) for name in ("bias", "weight_zero", "multiplier")}
     await bench.run({"parameters": parameter_beats(**wide, lanes=lanes)}, {})
     bench.set("clear_stb", 0)
     vectors = vector_beats(x, groups, rows, widths[0], digits)
@@ -141,5 +141,43 @@ async def run_gemm(
     got = (await bench.run({"weights": weights, "i": vectors}, {"o": outputs}, **patterns))["o"]
     if bench.params.get("tag_width"):
         bench.compare("tag", got["tag"], got["address"] % 8)
-    outside = not low <= layer["zero"] <= high
-    return matrix(got, len(x), n), bench.get("saturated") - outside * fill * len(x)
+    return matrix(got, len(x), n), bench.get("saturated")
+
+
+def parameter_section(
+    bias: Array,
+    weight_zero: Array,
+    multiplier: Array,
+    *,
+    shift: int,
+    zero: int,
+    width: int,
+    beat_bytes: int,
+) -> bytes:
+    """A set of parameters [cols] as it lies in the weight stream, whole beats."""
+    records = [shift | width << 8 | (zero & 0xFFFF) << 16]
+    for channel in zip(bias, weight_zero, multiplier, strict=True):
+        b, z, factor = map(int, channel)
+        records.append(b & 0xFFFFFFFF | (z & 0xFFFF) << 32 | factor << 48)
+    return _whole_beats(b"".join(record.to_bytes(8, "little") for record in records), beat_bytes)
+
+
+def column_section(columns: Array, width: int, beat_bytes: int) -> bytes:
+    """The columns [columns, rows] of a group as they lie in the weight stream, whole beats."""
+    size = -(-columns.shape[1] * width // 8)
+    packed = (sum(int(code) << width * row for row, code in enumerate(c)) for c in columns)
+    return _whole_beats(b"".join(word.to_bytes(size, "little") for word in packed), beat_bytes)
+
+
+def stream_beats(image: bytes, beat_bytes: int) -> Array:
+    """Bytes in whole beats -> [beats, beat_bytes]."""
+    return np.frombuffer(image, np.uint8).reshape(-1, beat_bytes).astype(np.int64)
+
+
+def name_codes(bench: Bench, stream: str, width: int, rows: int) -> None:
+    """Let `bench` take the words of a stream as arrays of `rows` codes, row 0 lowest."""
+    bench._fields[stream] = {"": (0, width, False, rows)}
+
+
+def _whole_beats(image: bytes, beat_bytes: int) -> bytes:
+    return image + bytes(-len(image) % beat_bytes)

@@ -10,20 +10,43 @@ from amaranth.lib import wiring
 from rootshift.config import AcceleratorConfig
 from rootshift.hw import verilog
 from rootshift.hw.accumulator_buffer import AccumulatorBuffer
+from rootshift.hw.attention_unit import AttentionUnit
 from rootshift.hw.axi_bursts import BurstSplitter
+from rootshift.hw.code_store import CodeStore
+from rootshift.hw.column_reader import ColumnReader
 from rootshift.hw.csr import CsrBank
+from rootshift.hw.fetch_unit import FetchUnit
+from rootshift.hw.gearbox import Gearbox
 from rootshift.hw.gelu_table import GeluTable
 from rootshift.hw.gemm import Gemm
+from rootshift.hw.gemm_unit import GemmUnit
 from rootshift.hw.layernorm import LayerNorm
+from rootshift.hw.layernorm_unit import LayerNormUnit
 from rootshift.hw.log2_softmax import Log2Softmax
+from rootshift.hw.log_code_buffer import LogCodeBuffer
+from rootshift.hw.logit_writer import LogitWriter
+from rootshift.hw.mean_pool import MeanPool
+from rootshift.hw.output_steps import OutputSteps
+from rootshift.hw.parameter_banks import ParameterBanks
+from rootshift.hw.patchify_unit import PatchifyUnit
+from rootshift.hw.read_arbiter import ReadArbiter
 from rootshift.hw.read_dma import ReadDma
 from rootshift.hw.reciprocal_root import ReciprocalRoot
 from rootshift.hw.requantizer import Requantizer
 from rootshift.hw.residual_add import ResidualAdd
+from rootshift.hw.residual_store import ResidualStore
+from rootshift.hw.residual_update import ResidualUpdate
+from rootshift.hw.run_controller import RunController
 from rootshift.hw.saturation import SaturationCounter
+from rootshift.hw.score_gather import ScoreGather
+from rootshift.hw.sequencer import Sequencer
 from rootshift.hw.shift_attention import ShiftAttention
+from rootshift.hw.store_unit import StoreUnit
+from rootshift.hw.stream_fill import StreamFill
 from rootshift.hw.systolic_array import SystolicArray
 from rootshift.hw.total_queue import TotalQueue
+from rootshift.hw.weight_unit import WeightUnit
+from rootshift.hw.word_buffer import WordBuffer
 from rootshift.hw.write_dma import WriteDma
 from rootshift.testbench.hw.verilate import lint
 
@@ -40,8 +63,22 @@ UNITS = [
         activation_digits=3,
         weight_digits=2,
     ),
+    lambda: AttentionUnit(
+        rows=4,
+        cols=6,
+        log_width=4,
+        value_width=4,
+        depth=20,
+        base="sqrt2",
+        lanes=2,
+        drains=2,
+    ),
     lambda: BurstSplitter(addr_width=32, data_width=64, burst=16, beats_width=20, carry=3),
+    lambda: CodeStore(lanes=4, places=2, code_width=4),
+    lambda: ColumnReader(word_width=12),
     lambda: CsrBank(config=AcceleratorConfig()),
+    lambda: FetchUnit(bus_width=64),
+    lambda: Gearbox(in_bytes=8, out_bytes=12),
     lambda: Gemm(
         rows=4,
         cols=6,
@@ -54,18 +91,36 @@ UNITS = [
         weight_digits=2,
         lanes=3,
     ),
+    lambda: GemmUnit(rows=4, code_width=4, depth=20, activation_digits=2, weight_digits=2),
     lambda: GeluTable(lanes=4, code_width=4),
     lambda: LayerNorm(lanes=4, depth=30, code_width=4),
+    lambda: LayerNormUnit(rows=8, lanes=4, depth=30, code_width=4, bus_width=64),
     lambda: Log2Softmax(lanes=4, depth=20, code_width=4, base="sqrt2"),
+    lambda: LogCodeBuffer(cols=4, code_width=4, depth=20, tag_width=3),
+    lambda: LogitWriter(lanes=4, bus_width=64, addr_width=40),
+    lambda: MeanPool(lanes=4),
+    lambda: OutputSteps(parts=2, places=4),
+    lambda: ParameterBanks(cols=6, lanes=3, records=8),
+    lambda: PatchifyUnit(rows=8, activation_width=3, lanes=4, bus_width=64),
+    lambda: ReadArbiter(clients=3, addr_width=40, data_width=64),
     lambda: ReadDma(addr_width=40, data_width=64),
     lambda: ReciprocalRoot(tag_width=8, digits=2),
     lambda: Requantizer(lanes=4, groups=4),
     lambda: ResidualAdd(lanes=4),
+    lambda: ResidualStore(lanes=4, bus_width=64),
+    lambda: ResidualUpdate(lanes=4),
+    lambda: RunController(),
     lambda: SaturationCounter(lanes=4),
+    lambda: ScoreGather(lanes=4, parts=2),
+    lambda: Sequencer(config=AcceleratorConfig()),
     lambda: ShiftAttention(
         rows=4, cols=6, code_width=4, value_width=4, depth=50, base="sqrt2", drains=2
     ),
+    lambda: StoreUnit(rows=8, cols=12, lanes=4, code_width=4, bus_width=64, depth=16),
+    lambda: StreamFill(bus_bytes=8, piece_bytes=6, count_width=20),
     lambda: SystolicArray(rows=4, cols=5, activation_width=4, weight_width=6),
+    lambda: WeightUnit(rows=4, cols=6, lanes=3, weight_width=6, code_width=4, bus_width=128),
+    lambda: WordBuffer(depth=64, word_width=16, parts=4, banks=4, readers=("x",), writers=("x",)),
     lambda: WriteDma(addr_width=40, data_width=64),
     lambda: TotalQueue(depth=16, cols=6, lanes=2, acc_width=20, sum_width=12),
 ]

@@ -12,6 +12,8 @@ from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 
 Tile = tuple[np.ndarray, np.ndarray]
+Sizes = list[tuple[int, int]]
+"""Rows and columns used, per tile."""
 
 
 class Attention:
@@ -62,7 +64,7 @@ class Attention:
         return [found[at] for at in self.rng.permutation(len(found))]
 
     def configure(self, run: int) -> dict[str, int]:
-        """Set the inputs for a run; every other run uses part of the array, one saturates much."""
+        """Set the inputs for a run, which the result names as golden does; one saturates much."""
         random = self.rng.integers
         steps = 1 + (self.base == "sqrt2")
         headroom = (self.zero - 1) // steps
@@ -78,41 +80,52 @@ class Attention:
         chosen["shift"] = min(47, max(0, (spread, 0, 47, spread)[run % 4]))
         for port, value in chosen.items():
             self.bench.set(port, value)
-        used = {"rows_used": self.rows, "cols_used": self.cols}
-        if run % 2:
-            used = {"rows_used": int(random(1, self.rows + 1))}
-            used["cols_used"] = int(random(1, self.cols + 1))
-        for port, value in used.items():
-            self.bench.set(port, value)
-        return chosen | used
+        # A model may have narrower codes than the hardware.
+        width = int(random(3, self.width + 1)) if run % 3 == 1 else self.width
+        self.bench.set("high", (1 << width) - 1)
+        return chosen | {"width": width}
 
-    def expect(self, tiles: list[Tile], chosen: dict[str, int]) -> tuple[np.ndarray, int]:
+    def sizes(self, run: int, count: int) -> Sizes:
+        """Whole tiles in one run, tiles of any size in the next."""
+        if run % 2 == 0:
+            return [(self.rows, self.cols)] * count
+        rows = self.rng.integers(1, self.rows + 1, count).tolist()
+        return list(zip(rows, self.rng.integers(1, self.cols + 1, count).tolist(), strict=True))
+
+    def expect(
+        self, tiles: list[Tile], sizes: Sizes, chosen: dict[str, int]
+    ) -> tuple[np.ndarray, int]:
         """Rows of all tiles, with zeros in the columns that are not used, and the saturations."""
-        scales = {key: chosen[key] for key in chosen if not key.endswith("used")}
-        rows, cols = chosen["rows_used"], chosen["cols_used"]
         found, saturated = [], 0
-        for codes, values in tiles:
+        for (codes, values), (rows, cols) in zip(tiles, sizes, strict=True):
             block, events = shift_attention(
                 codes.T[None, :rows].astype(np.uint8),
                 values[:, :cols].astype(np.uint8),
                 log_width=self.log_width,
                 base=self.base,
-                width=self.width,
-                **scales,
+                **chosen,
             )
             found.append(np.pad(block, ((0, 0), (0, self.cols - cols))))
             saturated += events
         return np.concatenate(found), saturated
 
 
-def beats(tiles: list[Tile]) -> dict[str, np.ndarray]:
-    """All tiles back to back, as the beats of the input stream."""
+def beats(tiles: list[Tile], sizes: Sizes) -> dict[str, np.ndarray]:
+    """All tiles back to back, as the beats of the input stream; sizes go with the last alone."""
     last = [np.arange(len(codes)) == len(codes) - 1 for codes, _ in tiles]
+    ends = np.concatenate(last).astype(int)
     return {
         "codes": np.concatenate([codes for codes, _ in tiles]),
         "values": np.concatenate([values for _, values in tiles]),
-        "last": np.concatenate(last).astype(int),
+        "last": ends,
+        "rows_used": np.repeat([rows for rows, _ in sizes], lengths(tiles)) * ends,
+        "cols_used": np.repeat([cols for _, cols in sizes], lengths(tiles)) * ends,
     }
+
+
+def lengths(tiles: list[Tile]) -> list[int]:
+    """Keys of each tile."""
+    return [len(codes) for codes, _ in tiles]
 
 
 async def check(attention: Attention, run: int, tiles: list[Tile], **patterns: str) -> None:
@@ -122,12 +135,15 @@ async def check(attention: Attention, run: int, tiles: list[Tile], **patterns: s
     bench.set("clear_stb", 1)
     await bench.step()
     bench.set("clear_stb", 0)
-    rows, saturated = attention.expect(tiles, chosen)
-    got = await bench.run({"i": beats(tiles)}, {"o": len(rows)}, seed=run, **patterns)
+    sizes = attention.sizes(run, len(tiles))
+    rows, saturated = attention.expect(tiles, sizes, chosen)
+    sent = {"i": beats(tiles, sizes)}
+    got = await bench.run(sent, {"o": len(rows)}, seed=run, **patterns)
     what = f"{chosen}, {patterns}"
     bench.compare(f"codes, {what}", got["o"]["codes"].reshape(-1, attention.cols), rows)
-    last = np.tile(np.arange(chosen["rows_used"]) == chosen["rows_used"] - 1, len(tiles))
-    bench.compare(f"last, {what}", got["o"]["last"], last.astype(int))
+    last = np.zeros(len(rows), int)
+    last[np.cumsum([used for used, _ in sizes]) - 1] = 1
+    bench.compare(f"last, {what}", got["o"]["last"], last)
     bench.compare(f"saturated, {what}", bench.get("saturated"), saturated)
 
 
@@ -148,7 +164,7 @@ async def keys_pass_while_the_tile_before_drains(dut):
     attention = Attention(bench, 1)
     unit = ShiftAttention(**bench.params["unit"])
     chosen = attention.configure(0)
-    drain = unit.drain_cycles(chosen["rows_used"])
+    drain, sizes = unit.drain_cycles(attention.rows), attention.sizes(0, 6)
     for keys in {1, min(drain, attention.depth), attention.depth}:
         tiles = [
             (
@@ -157,8 +173,8 @@ async def keys_pass_while_the_tile_before_drains(dut):
             )
             for _ in range(6)
         ]
-        rows, _ = attention.expect(tiles, chosen)
-        got = await bench.run({"i": beats(tiles)}, {"o": len(rows)})
+        rows, _ = attention.expect(tiles, sizes, chosen)
+        got = await bench.run({"i": beats(tiles, sizes)}, {"o": len(rows)})
         bench.compare("codes", got["o"]["codes"].reshape(-1, attention.cols), rows)
         taken = np.array(bench.sources["i"].cycles)
         given = np.array(bench.sinks["o"].cycles)
@@ -170,11 +186,30 @@ async def keys_pass_while_the_tile_before_drains(dut):
 
 
 @cocotb.test()
+async def tiles_of_other_sizes_follow_without_a_pause(dut):
+    bench = await Bench.start(dut)
+    attention = Attention(bench, 3)
+    unit = ShiftAttention(**bench.params["unit"])
+    keys = attention.depth
+    if keys <= unit.drain_cycles(attention.rows):
+        return
+    chosen = attention.configure(0)
+    ends = (attention.rows, attention.cols), (1, 1)
+    sizes = [ends[tile % 2] for tile in range(6)]
+    tiles = [(codes[:keys], values) for codes, values in attention.corners()[:6]]
+    rows, _ = attention.expect(tiles, sizes, chosen)
+    got = await bench.run({"i": beats(tiles, sizes)}, {"o": len(rows)})
+    bench.compare("codes", got["o"]["codes"].reshape(-1, attention.cols), rows)
+    taken = np.array(bench.sources["i"].cycles)
+    bench.compare("one key per cycle", np.diff(taken), np.ones(6 * keys - 1, int))
+
+
+@cocotb.test()
 async def reset_in_a_tile_leaves_no_trace(dut):
     bench = await Bench.start(dut)
     attention = Attention(bench, 2)
     stale = attention.corners()[0]
-    lost = beats([stale]) | {"last": np.zeros(len(stale[0]), int)}
+    lost = beats([stale], attention.sizes(0, 1)) | {"last": np.zeros(len(stale[0]), int)}
     await bench.run({"i": lost}, {"o": 0})
     await bench.reset()
     await check(attention, 0, attention.corners()[5:6])

@@ -29,8 +29,8 @@ class Tiles:
             if number % 4 == 3:
                 weight[:, ::2] = 0
                 x[1::2] = 0
-            # The first row to arrive ends up furthest down.
-            self.weights.append(weight[::-1])
+            # The first column to arrive ends up furthest right.
+            self.weights.append(weight.T[::-1])
             codes.append(x)
             first.append(np.arange(count) == 0)
             psums.append(x @ weight)
@@ -75,6 +75,11 @@ async def full_speed_and_latency(dut):
     bench.compare("latency", np.subtract(left, accepted), np.full(len(left), rows + cols))
     # Once the first tile is in, the next ones shift in behind it and no vector waits.
     bench.compare("accepted cycles", accepted, accepted[0] + np.arange(len(accepted)))
+    columns = np.reshape(bench.sources["weights"].cycles, (len(counts), cols))
+    starts = np.array(accepted[:: rows + cols])
+    # Each tile but the first goes in behind the first vector of the tile before.
+    follow = starts[:-1, None] + rows + np.arange(cols)
+    bench.compare("columns follow the wave", columns[1:], follow)
 
 
 @cocotb.test()

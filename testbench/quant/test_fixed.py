@@ -45,10 +45,10 @@ def uniform(scale: object, zero: object, bits: int = 8) -> UniformQuantizer:
 @explored(300)
 def test_a_factor_is_precise(scale: float) -> None:
     multiplier, shift = factor(scale, "layer")
-    assert 0 <= multiplier <= code_max(16)
+    assert 1 <= multiplier <= code_max(16)
     assert 0 <= shift <= SHIFT_MAX
-    # One in 2^16, until the shift ends at 47 bits.
-    assert abs(multiplier * 2.0**-shift - scale) <= max(scale * 2.0**-16, 2.0**-48)
+    # One in 2^16, until the shift ends at 47 bits; never 0.
+    assert abs(multiplier * 2.0**-shift - max(scale, 2.0**-48)) <= max(scale * 2.0**-16, 2.0**-48)
     assert type(multiplier) is type(shift) is int
 
 
@@ -57,7 +57,9 @@ def test_a_factor_is_precise(scale: float) -> None:
 def test_factors_share_the_shift_of_the_largest(scales: list[float]) -> None:
     multipliers, shift = factors(np.array(scales), "layer")
     assert multipliers.dtype == np.uint16
-    error = np.abs(multipliers * 2.0**-shift - np.array(scales))
+    # What would round to 0 becomes one unit.
+    error = np.abs(multipliers * 2.0**-shift - np.maximum(scales, 2.0 ** (-shift - 1)))
+    assert multipliers.min() >= 1
     assert error.max() <= max(max(scales) * 2.0**-16, 2.0**-48)
 
 

@@ -33,6 +33,8 @@ def limits(width: int) -> tuple[int, int]:
 def requantizer(
     acc: int, *, total: int, zw: int, bias: int, mult: int, shift: int, z: int, width: int
 ) -> tuple[int, int]:
+    if mult == 0:
+        return 0, 0
     y = z + (((acc - zw * total + bias) * mult + half(shift)) >> shift)
     clamped = clamp(y, *limits(width))
     return clamped, int(clamped != y)

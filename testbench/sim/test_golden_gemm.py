@@ -58,7 +58,7 @@ def test_equals_the_page(input_width: int, weight_width: int) -> None:
             weight=rng.integers(0, 1 << weight_width, (channels, depth)),
             weight_zero=rng.integers(zeros[0], zeros[1] + 1, channels),
             bias=rng.integers(-(1 << 20), 1 << 20, channels),
-            multiplier=rng.integers(0, 256 if width == 32 else 1 << 16, channels),
+            multiplier=rng.integers(1, 256 if width == 32 else 1 << 16, channels),
             input_width=input_width,
             weight_width=weight_width,
             shift=shift,

@@ -1,0 +1,73 @@
+"""Words of the code buffer in order, with words of zeros between them that need no read."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from ..isa import WORD_ADDRESS_WIDTH
+from .checks import check_integer
+from .word_buffer import WORDS_WAITING, ReadPort
+
+
+class ColumnReader(wiring.Component):
+    """Gives a word for each request: the one at its address, or zeros.
+
+    Parameters
+    ----------
+    word_width : int
+        Bits of a word, 1 to 4096.
+
+    Members
+    -------
+    i : In(stream)
+        Struct of `address` and `skip` (1 bit: zeros, and no read).
+    read : Out(ReadPort)
+        Port to the buffer.
+    o : Out(stream)
+        The words, in the order of the requests.
+    idle : Out(1)
+        No word is owed.
+
+    Latency: that of a read, or 2 cycles for zeros.
+    Throughput: one word per cycle.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `word_width` is not an integer, or out of range.
+    """
+
+    LATENCY = 2
+
+    def __init__(self, *, word_width: int) -> None:
+        self.word_width = check_integer("word_width", word_width, 1, 4096)
+        request = data.StructLayout({"address": WORD_ADDRESS_WIDTH, "skip": 1})
+        super().__init__(
+            {
+                "i": In(stream.Signature(request)),
+                "read": Out(ReadPort(word_width)),
+                "o": Out(stream.Signature(word_width)),
+                "idle": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.owed = owed = SyncFIFOBuffered(width=1, depth=WORDS_WAITING)
+        request, word, skipped = self.i.payload, self.read.word, owed.r_data
+        m.d.comb += [
+            self.read.address.payload.eq(request.address),
+            self.read.address.valid.eq(self.i.valid & owed.w_rdy & ~request.skip),
+            self.i.ready.eq(owed.w_rdy & (request.skip | self.read.address.ready)),
+            owed.w_data.eq(request.skip),
+            owed.w_en.eq(self.i.valid & self.i.ready),
+            self.o.payload.eq(Mux(skipped, 0, word.payload)),
+            self.o.valid.eq(owed.r_rdy & (skipped | word.valid)),
+            word.ready.eq(owed.r_rdy & ~skipped & self.o.ready),
+            owed.r_en.eq(self.o.valid & self.o.ready),
+            self.idle.eq(owed.level == 0),
+        ]
+        return m

@@ -1,0 +1,98 @@
+"""Compiles a model for an accelerator."""
+
+from math import prod
+
+from ...artifact import Artifact
+from ...buffers import code_tensors
+from ...config import AcceleratorConfig
+from ...errors import ProgramError
+from ...isa import COUNT_WIDTH
+from ...operators import Log2Softmax, Pool
+from ...program import Program
+from .emitter import Emitter
+from .graph import Patches, Step, steps_of
+from .lower import Lowering
+
+
+def compile_program(
+    artifact: Artifact, config: AcceleratorConfig, images: int = 1, norm_bands: int = 1
+) -> Program:
+    """The program that infers `images` images, one after the other.
+
+    The next image is cut into patches as soon as the code buffer has room for it.
+
+    Parameters: `norm_bands`, bands of tokens in which a LayerNorm works beside the product that
+    makes its rows; more than one streams that product's last weights, and the parameters, anew
+    for each band.
+    Raises: ProgramError or ConfigError for an artifact that the accelerator cannot run: the
+    operator or buffer, what it needs and what there is; ProgramError for fewer images than one.
+    """
+    if images < 1:
+        raise ProgramError(f"images must be at least 1, not {images}")
+    if norm_bands < 1:
+        raise ProgramError(f"norm_bands must be at least 1, not {norm_bands}")
+    steps = steps_of(artifact)
+    _check_widths(artifact, config)
+    shape = artifact.preprocessing.shape
+    classes = list(artifact.shapes().values())[-1][-1]
+    emitter = Emitter(config, images, prod(shape), classes)
+    first = steps[0]
+    if not isinstance(first, Patches):
+        raise ProgramError(f"{first.operators()[0].name}: the first operator must be a patchify")
+    lowering = Lowering(artifact, config, emitter, first, norm_bands)
+    bands = lowering.bands
+    config.check_fits(artifact)
+    ahead, split = range(bands.ahead), _split(artifact, steps, lowering)
+    for number in ahead:
+        bands.patchify(0, number)
+    for image in range(images):
+        if image == 1:
+            _check_images(emitter, images)
+        lowering.steps(steps[:split], image)
+        if image + 1 < images:
+            for number in ahead:
+                bands.patchify(image + 1, number)
+        lowering.steps(steps[split:], image)
+    return emitter.program(artifact)
+
+
+def _check_images(emitter: Emitter, images: int) -> None:
+    """Refuse more images than commands can be counted of; those of one have been emitted."""
+    for unit, events in emitter.tracker.events.items():
+        if len(events) * images >= 1 << COUNT_WIDTH:
+            most = ((1 << COUNT_WIDTH) - 1) // len(events)
+            raise ProgramError(
+                f"images must be at most {most}, with {len(events)} commands of {unit.name} each, "
+                f"not {images}"
+            )
+
+
+def _split(artifact: Artifact, steps: list[Step], lowering: Lowering) -> int:
+    """The first step from which on the words of patches are free: the one behind the pool."""
+    place = {operator.name: at for at, operator in enumerate(artifact.operators)}
+    pools = [place[op.name] for op in artifact.operators if isinstance(op, Pool)]
+    free = min(pools, default=len(place))
+    plan = lowering.plan
+    if any(plan.tensors[name].end >= free for name in plan.body):
+        return len(steps)
+    late = (at for at, step in enumerate(steps) if place[step.operators()[0].name] >= free)
+    return next(late, len(steps))
+
+
+def _check_widths(artifact: Artifact, config: AcceleratorConfig) -> None:
+    """Refuse codes wider than the code buffer's, and other log codes than the hardware's."""
+    for tensor in code_tensors(artifact, config.rows):
+        width = artifact[tensor.name].output_width
+        if width > config.activation_width:
+            raise ProgramError(
+                f"{tensor.name}: codes must have at most {config.activation_width} bits, "
+                f"as activation_width, not {width}"
+            )
+    for operator in artifact.operators:
+        if isinstance(operator, Log2Softmax):
+            for name in ("log_width", "base"):
+                have, want = getattr(operator, name), getattr(config, name)
+                if have != want:
+                    raise ProgramError(
+                        f"{operator.name}: {name} must be the hardware's, {want}, not {have}"
+                    )

@@ -1,0 +1,196 @@
+"""From steps to commands."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from ...artifact import Artifact
+from ...buffers import tiled
+from ...config import AcceleratorConfig
+from ...formats import code_max
+from ...isa import Destination, Mode
+from ...program import LOGIT_BYTES
+from .attention import lower_attention
+from .emitter import Emitter
+from .graph import Attention, Mean, Norm, Patches, Product, Step
+from .hazards import Region, Space
+from .packing import pack_layernorm
+from .patches import PatchBands
+from .products import Part, Products
+
+
+class Lowering(Products):
+    """Emits the commands of steps, image by image.
+
+    Parameters: of `Products`, and `patches`, the step that begins the model.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        config: AcceleratorConfig,
+        emitter: Emitter,
+        patches: Patches,
+        norm_bands: int,
+    ) -> None:
+        super().__init__(artifact, config, emitter)
+        self.bands, self.norm_bands = PatchBands(self, patches), norm_bands
+
+    def steps(self, steps: Sequence[Step], image: int) -> None:
+        """The commands of steps that follow each other."""
+        number = 0
+        while number < len(steps):
+            step, following = steps[number], steps[number + 1 : number + 2]
+            norm = following[0] if following and self.overlaps(step, following[0]) else None
+            self.step(step, image, norm)
+            number += 1 if norm is None else 2
+
+    def overlaps(self, step: Step, following: Step) -> bool:
+        """Whether rows can be normalized while `step` still makes others."""
+        return (
+            self.norm_bands > 1
+            and isinstance(step, Product)
+            and step.add is not None
+            and isinstance(following, Norm)
+            and not following.pooled
+        )
+
+    def step(self, step: Step, image: int, norm: Norm | None = None) -> None:
+        """The commands of one step, and of `norm`, which works beside it."""
+        if isinstance(step, Patches):
+            self.bands.embed(image)
+        elif isinstance(step, Norm):
+            self.norm(step, image)
+        elif isinstance(step, Product):
+            self.layer(step, image, norm)
+        elif isinstance(step, Attention):
+            lower_attention(self, step, image)
+        elif isinstance(step, Mean):
+            self.mean(step, image)
+
+    def norm(self, step: Norm, image: int, rows: range | None = None) -> None:
+        """FETCH of parameters and LAYERNORM, of all rows or of some."""
+        norm, tensor = step.norm, self.plan.tensors[step.norm.name]
+        rows = range(tensor.tokens) if rows is None else rows
+        out = self.base[norm.name] + rows.start
+        chunks, lanes, beat = self.chunks(norm.gain.size), self.config.lanes, self.emitter.beat
+        self.emitter.fetch(
+            f"{norm.name}.parameters",
+            lambda: pack_layernorm(norm.gain, norm.offset, lanes, beat),
+            Destination.LAYERNORM,
+        )
+        self.emitter.command(
+            "LAYERNORM",
+            {
+                "base": rows.start * chunks,
+                "row_stride": chunks,
+                "rows": len(rows),
+                "channels": norm.gain.size,
+                "epsilon": norm.epsilon,
+                "shift": norm.shift,
+                "high": code_max(norm.width),
+                "out": out,
+                "stride": tensor.tokens,
+            },
+            [Region(Space.RESIDUAL, rows.start * chunks, len(rows) * chunks)],
+            [Region(Space.CODES, out, len(rows), tensor.tokens, tensor.tiles)],
+            operators=(norm.name,),
+            image=image,
+            channels=tensor.channels,
+            token=rows.start,
+        )
+
+    def banded(
+        self, step: Product, norm: Norm, image: int
+    ) -> tuple[list[Part], Callable[[int], None]]:
+        """A product whose last groups go band after band of tokens, normalized one behind.
+
+        Only the last groups stream their weights once per band: as many as the array needs to be
+        as long at a band as the normalization, one chunk per cycle.
+        """
+        tensor = self.plan.tensors[norm.norm.name]
+        source = self.plan.tensors[step.gemm.inputs[0]]
+        digits = -(-step.gemm.weight_width // self.stationary_width)
+        channels = len(step.gemm.weight)
+        groups = -(-channels // self.config.cols)
+        last = min(groups, -(-self.chunks(channels) // (source.tiles * digits)))
+        number = min(self.norm_bands, tensor.tokens)
+        ends = [tensor.tokens * band // number for band in range(number + 1)]
+        bands = [range(*pair) for pair in pairwise(ends)]
+        parts = [Part(groups - last, last, band.start, len(band)) for band in bands]
+        whole = [Part(0, groups - last, 0, tensor.tokens)] if last < groups else []
+
+        def then(part: int) -> None:
+            band = part - len(whole)
+            if band > 0:
+                self.norm(norm, image, bands[band - 1])
+            if band == number - 1:
+                self.norm(norm, image, bands[band])
+
+        return [*whole, *parts], then
+
+    def mean(self, step: Mean, image: int) -> None:
+        """POOL, into row 0."""
+        pool = step.pool
+        tokens, channels = self.artifact.shapes()[pool.inputs[0]]
+        chunks = self.chunks(channels)
+        self.emitter.command(
+            "POOL",
+            {
+                "base": pool.prefix * chunks,
+                "stride": chunks,
+                "rows": tokens - pool.prefix,
+                "chunks": chunks,
+                "multiplier": pool.multiplier,
+                "shift": pool.shift,
+                "out": 0,
+            },
+            [Region(Space.RESIDUAL, 0, tokens * chunks)],
+            [Region(Space.RESIDUAL, 0, chunks)],
+            operators=(pool.name,),
+            image=image,
+        )
+
+    def layer(self, step: Product, image: int, norm: Norm | None) -> None:
+        """A product of code tensors, through its table where it has one."""
+        gemm, emitter = step.gemm, self.emitter
+        source = self.plan.tensors[gemm.inputs[0]]
+        outputs, shift = tiled(len(gemm.weight), 1, 1), 0
+        if step.gelu is not None:
+            table = step.gelu.table
+            emitter.fetch(f"{step.gelu.name}.table", table.tobytes, Destination.GELU_TABLE)
+            emitter.command("TABLE", {})
+        if step.add is not None:
+            shift = step.add.shift
+            stride = self.chunks(len(gemm.weight))
+            target = {"mode": Mode.RESIDUAL, "base": 0, "stride": stride, "shift": shift}
+        elif gemm is self.artifact.operators[-1]:
+            offset = image * emitter.output_stride
+            size = LOGIT_BYTES * emitter.classes
+            target = {"mode": Mode.LOGITS, "offset": offset, "bytes": size}
+        else:
+            name = gemm.name if step.gelu is None else step.gelu.name
+            tensor = self.plan.tensors[name]
+            outputs = tensor.channels
+            target = {
+                "mode": Mode.CODES if step.gelu is None else Mode.GELU,
+                "base": self.base[name],
+                "stride": tensor.tokens,
+            }
+        parts, then = ([], None) if norm is None else self.banded(step, norm, image)
+        self.product(
+            gemm,
+            {
+                "base": self.base[source.name],
+                "stride": source.tokens,
+                "tokens": source.tokens,
+                "tiles": source.tiles,
+            },
+            source.channels,
+            target,
+            outputs,
+            self.surplus(source),
+            parts,
+            then,
+            operators=tuple(operator.name for operator in step.operators()),
+            image=image,
+        )

@@ -1,0 +1,182 @@
+"""Matrix products: the commands that every one of them takes, and the places of their tensors."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...artifact import Artifact
+from ...buffers import CodeTensor, plan_codes
+from ...config import AcceleratorConfig
+from ...errors import ProgramError
+from ...isa import Destination, Mode
+from ...operators import GeluTable, Gemm
+from .emitter import OUTPUT, Emitter
+from .hazards import Event, Region, Space
+from .packing import Columns, at_places, pack_parameters, pack_tiles
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some groups of columns of a product, of some of its tokens."""
+
+    group: int
+    groups: int
+    token: int
+    tokens: int
+
+
+class Products:
+    """Emits the commands of products, and knows where code tensors lie.
+
+    Parameters: `artifact`, `config`, and the `emitter` that takes the commands.
+    Members: `plan` and `base`, first word of every code tensor; `free`, words from 0 on that are
+    the patches' while no tensor needs them.
+    Raises: ProgramError where the code buffer is too small: the tensor, need and have.
+    """
+
+    def __init__(self, artifact: Artifact, config: AcceleratorConfig, emitter: Emitter) -> None:
+        self.artifact, self.config, self.emitter = artifact, config, emitter
+        self.stationary_width = max(config.activation_width, config.weight_width)
+        self.plan = plan_codes(artifact, config.rows)
+        self.free = config.code_depth - self.plan.tail_words
+        self.base = {name: self.free + at for name, at in self.plan.tail.items()}
+        self.base |= self.plan.body
+        # The tail's words lie behind the body's.
+        ends = {name: at + self.plan.tail_words for name, at in self.plan.body.items()}
+        ends |= {name: self.plan.body_words + at for name, at in self.plan.tail.items()}
+        ends = {name: at + self.plan.tensors[name].words for name, at in ends.items()}
+        highest = max(ends, key=lambda name: ends[name])
+        if ends[highest] > config.code_depth:
+            raise ProgramError(
+                f"code buffer must hold {ends[highest]} words for {highest}, "
+                f"not {config.code_depth}"
+            )
+
+    def chunks(self, channels: int) -> int:
+        """Chunks of `lanes` that hold `channels`."""
+        return -(-channels // self.config.lanes)
+
+    def words(self, tensor: CodeTensor) -> Region:
+        """Where a tensor lies."""
+        return Region(Space.CODES, self.base[tensor.name], tensor.words)
+
+    def product(
+        self,
+        gemm: Gemm,
+        source: dict[str, int],
+        inputs: np.ndarray,
+        target: dict[str, int],
+        outputs: np.ndarray,
+        surplus: int = 0,
+        parts: Sequence[Part] = (),
+        then: Callable[[int], None] | None = None,
+        **placed: Any,
+    ) -> None:
+        """FETCH, WEIGHTS, GEMM and STORE, of the whole product or of one part after the other.
+
+        Parameters: operands of GEMM (`source`); `inputs` and `outputs`, channels at the places of
+        K and of the output, or -1; operands of STORE (`target`); `surplus`, sum of a token's codes
+        in fill places; `then` is called after each of `parts`, with its number.
+        """
+        config, emitter = self.config, self.emitter
+        used = int(np.flatnonzero(outputs >= 0)[-1]) + 1
+        groups, digits = -(-used // config.cols), -(-gemm.weight_width // self.stationary_width)
+        token = placed.pop("token", 0)
+        for number, part in enumerate(parts or [Part(0, groups, 0, source["tokens"])]):
+            first = part.group * config.cols // config.lanes
+            chunks = min(part.groups * config.cols // config.lanes, self.chunks(used) - first)
+            emitter.fetch(
+                f"{gemm.name}.weight",
+                lambda: self.weights(gemm, inputs, outputs, groups * config.cols, digits, surplus),
+                Destination.WEIGHTS,
+                part=(part.group, part.groups, groups),
+            )
+            shape = {"groups": part.groups, "tiles": source["tiles"] * digits}
+            event = emitter.command("WEIGHTS", shape)
+            moving = source | {
+                "base": source["base"] + part.token,
+                "tokens": part.tokens,
+                "groups": part.groups,
+                "weight_digits": digits,
+            }
+            event = emitter.command("GEMM", moving, self.moving_words(moving), fed_by=event)
+            taken = target | {"tokens": part.tokens, "groups": part.groups, "chunks": chunks}
+            if target["mode"] == Mode.RESIDUAL:
+                taken["base"] += part.token * target["stride"] + first
+            self.store(
+                taken,
+                event,
+                channels=outputs[part.group * config.cols :],
+                token=token + part.token,
+                **placed,
+            )
+            if then is not None:
+                then(number)
+
+    def moving_words(self, operands: dict[str, int]) -> list[Region]:
+        """Words that a GEMM of these operands reads."""
+        tokens, stride, tiles = (operands[name] for name in ("tokens", "stride", "tiles"))
+        digit = operands.get("digit_stride", 0)
+        return [
+            Region(Space.CODES, operands["base"] + number * digit, tokens, stride, tiles)
+            for number in range(operands.get("activation_digits", 1))
+        ]
+
+    def store(self, operands: dict[str, int], event: Event, **placed: Any) -> None:
+        """STORE, fed by the GEMM `event`."""
+        config, mode, base = self.config, operands["mode"], operands.get("base", 0)
+        tokens, chunks, stride = operands["tokens"], operands["chunks"], operands.get("stride", 0)
+        regions = []
+        if mode in (Mode.CODES, Mode.GELU):
+            tiles = -(-chunks * config.lanes // config.rows)
+            regions = [Region(Space.CODES, base, tokens, stride, tiles)]
+        elif mode == Mode.RESIDUAL:
+            regions = [Region(Space.RESIDUAL, base, chunks, stride, tokens)]
+        self.emitter.command(
+            "STORE",
+            operands,
+            regions if mode == Mode.RESIDUAL else [],
+            regions,
+            fed_by=event,
+            driven=mode != Mode.RESIDUAL,
+            segment=OUTPUT if mode == Mode.LOGITS else None,
+            **placed,
+        )
+
+    def weights(
+        self,
+        gemm: Gemm,
+        inputs: np.ndarray,
+        outputs: np.ndarray,
+        size: int,
+        digits: int,
+        surplus: int,
+    ) -> bytes:
+        """The weight stream of a gemm whose outputs take `size` columns."""
+        config, beat = self.config, self.emitter.beat
+        # Fill codes meet weights of 0, but the array's sum of codes counts them.
+        bias = gemm.bias + surplus * gemm.weight_zero.astype(np.int64)
+        columns = Columns(
+            weight_zero=at_places(gemm.weight_zero.astype(np.int64), outputs, size),
+            bias=at_places(bias, outputs, size),
+            multiplier=at_places(gemm.multiplier.astype(np.int64), outputs, size),
+            shift=gemm.shift,
+            width=gemm.width,
+            zero=gemm.zero,
+        )
+        weight = at_places(gemm.weight, outputs, size)
+        weight = at_places(weight.T, inputs, inputs.size).T
+        parameters = pack_parameters(columns, config.cols, beat)
+        tiles = pack_tiles(weight, config.rows, config.cols, self.stationary_width, digits, beat)
+        return np.concatenate([parameters, tiles], axis=1).tobytes()
+
+    def surplus(self, tensor: CodeTensor) -> int:
+        """Sum of a token's codes in fill places: not 0 where a table has mapped zeros to a code."""
+        maker = self.artifact[tensor.name]
+        if not isinstance(maker, GeluTable):
+            return 0
+        used = int(np.flatnonzero(tensor.channels >= 0)[-1]) + 1
+        written = tensor.channels[: self.chunks(used) * self.config.lanes]
+        return int(maker.table[0]) * int(np.count_nonzero(written < 0))

@@ -1,0 +1,122 @@
+"""Log codes of two tiles of queries: one fills while the other is read as often as needed."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..formats import CODE_WIDTHS, EMBEDDING_MAX
+from ..isa import TOKENS_WIDTH
+from .checks import check_integer
+
+PASSES_WIDTH = 9
+
+
+class LogCodeBuffer(wiring.Component):
+    """Keeps tiles of log codes as they come, and gives each, key by key, in several passes.
+
+    A tile fills one half of the memory, from its first key to the one with `last`; tiles are given
+    in the order of their coming. A half is free again once its last word has been read.
+
+    Parameters
+    ----------
+    cols : int
+        Queries of a tile, 1 to 256.
+    code_width : int
+        L, width of a log code, 3 to 8.
+    depth : int
+        Largest number of keys of a tile, 1 to 4096.
+    tag_width : int
+        Bits that go along with a tile, untouched; 0 to 128.
+
+    Members
+    -------
+    i : In(stream)
+        One key per beat, as `Log2Softmax` gives it: `codes`, array of `cols` codes; `last`.
+    tile : In(stream)
+        What to do with the next tile: struct of `keys` (13 bits, as many as the tile has),
+        `passes` (9 bits, 1 at least) and `tag`. It is taken when the last key of the last pass is
+        read, and holds until then.
+    o : Out(stream)
+        One key per beat: `codes`; `last`, set on the last key of a pass; `final`, set throughout
+        the last pass; `tag`.
+
+    Latency: 2 cycles from the last key of a tile to the offer of its first.
+    Throughput: one key per cycle in and one out, without a pause between passes or tiles.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A parameter is of the wrong kind or out of range.
+    """
+
+    LATENCY = 2
+
+    def __init__(self, *, cols: int, code_width: int, depth: int, tag_width: int = 0) -> None:
+        self.cols = check_integer("cols", cols, 1, 256)
+        self.code_width = check_integer("code_width", code_width, CODE_WIDTHS[0], CODE_WIDTHS[-1])
+        self.depth = check_integer("depth", depth, 1, EMBEDDING_MAX)
+        self.tag_width = check_integer("tag_width", tag_width, 0, 128)
+        self._codes = data.ArrayLayout(unsigned(code_width), cols)
+        tile = {"keys": TOKENS_WIDTH, "passes": PASSES_WIDTH, "tag": tag_width}
+        key = {"codes": self._codes, "last": 1, "final": 1, "tag": tag_width}
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.StructLayout({"codes": self._codes, "last": 1}))),
+                "tile": In(stream.Signature(data.StructLayout(tile))),
+                "o": Out(stream.Signature(data.StructLayout(key))),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.storage = storage = Memory(shape=self._codes, depth=2 * self.depth, init=[])
+        put, get = storage.write_port(), storage.read_port()
+        full = Signal(2)
+
+        filling, taken, key_in = Signal(), Signal(), Signal(range(self.depth))
+        m.d.comb += [
+            self.i.ready.eq(~full.bit_select(filling, 1)),
+            taken.eq(self.i.valid & self.i.ready),
+            put.addr.eq(key_in + Mux(filling, self.depth, 0)),
+            put.data.eq(self.i.payload.codes),
+            put.en.eq(taken),
+        ]
+        with m.If(taken):
+            m.d.sync += key_in.eq(key_in + 1)
+            with m.If(self.i.payload.last):
+                m.d.sync += [
+                    key_in.eq(0),
+                    filling.eq(~filling),
+                    full.bit_select(filling, 1).eq(1),
+                ]
+
+        # The memory's own output register is the stage of `o`.
+        giving, key, passed = Signal(), Signal(range(self.depth)), Signal(PASSES_WIDTH)
+        advance, given, last, final = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            advance.eq(~self.o.valid | self.o.ready),
+            given.eq(advance & self.tile.valid & full.bit_select(giving, 1)),
+            last.eq(key + 1 == self.tile.payload.keys),
+            final.eq(passed + 1 == self.tile.payload.passes),
+            self.tile.ready.eq(given & last & final),
+            get.addr.eq(key + Mux(giving, self.depth, 0)),
+            get.en.eq(given),
+            self.o.payload.codes.eq(get.data),
+        ]
+        with m.If(advance):
+            m.d.sync += self.o.valid.eq(given)
+        with m.If(given):
+            m.d.sync += [
+                key.eq(Mux(last, 0, key + 1)),
+                self.o.payload.last.eq(last),
+                self.o.payload.final.eq(final),
+                self.o.payload.tag.eq(self.tile.payload.tag),
+            ]
+            with m.If(last):
+                m.d.sync += passed.eq(Mux(final, 0, passed + 1))
+        with m.If(self.tile.ready):
+            m.d.sync += [giving.eq(~giving), full.bit_select(giving, 1).eq(0)]
+        return m

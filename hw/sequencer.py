@@ -1,0 +1,283 @@
+"""The sequencer: reads the program, checks its commands, and gives each to its unit in time."""
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from ..config import AcceleratorConfig
+from ..csr import ErrorCause
+from ..isa import (
+    ADDRESS_WIDTH,
+    BY_NAME,
+    COMMAND_BYTES,
+    COUNT_WIDTH,
+    INSTRUCTIONS,
+    OPCODE_WIDTH,
+    OPERANDS_BIT,
+    Unit,
+)
+from .axi import Axi4Read, check_addr_width
+from .axi_bursts import CAUSE_WIDTH
+from .checks import check_integer
+from .command_checks import WAITS_LAYOUT, is_illegal
+from .commands import COMMAND
+from .read_dma import ReadDma
+
+PIECE_BYTES = 256
+"""What is asked for at a time; pieces begin at multiples of it and so cross no 4 KiB boundary."""
+AHEAD = 2 * PIECE_BYTES // COMMAND_BYTES
+"""Commands that are asked for and not yet in the queue of their unit, at most."""
+CAUSE_BITS = 8
+
+
+class Sequencer(wiring.Component):
+    """Reads commands from `base` on, refuses those that are not legal, and dispatches the others.
+
+    Each command goes, in program order, into the queue of its unit, and from there to the unit
+    once both its waits are over. What is refused ends the reading: nothing after it is dispatched,
+    but what was before it is. So does a read that fails. From there, and from the end of the
+    program, only a reset leads to another run.
+
+    Parameters
+    ----------
+    config : AcceleratorConfig
+        Sizes that operands are held to, and `bus_width`.
+    addr_width : int
+        Bits of a byte address, 32 to 64.
+    depth : int
+        Commands that the queue of each unit holds, 1 to 64.
+
+    Members
+    -------
+    run : In(1)
+        Reading begins when it is high; afterwards it does not matter.
+    base : In(addr_width)
+        Byte address of the first command, a multiple of 4096; read when reading begins.
+    m_axi : Out(Axi4Read)
+        Read channels. Pieces of 256 bytes are read, so that at most 512 bytes beyond END are.
+        `rready` is high whenever a beat is owed.
+    fetch, patchify, weights, gemm, store, layernorm, attention : Out(stream)
+        Commands of each `Unit`: a `COMMAND`. Operands that no instruction of the unit has are 0.
+    done_stb : In(7)
+        A bit per unit, by number: it has finished a command.
+    unit_busy : In(7)
+        A bit per unit: a command is at work.
+    finished : Out(1)
+        END has been reached, every command before it has finished, and no read is owed.
+    fault_stb : Out(1)
+        A command is not legal; high for one cycle, with `cause` and `address`.
+    cause : Out(8)
+        `BAD_OPCODE` or `BAD_OPERAND`.
+    address : Out(addr_width)
+        Byte address of that command.
+    dma_cause : Out(3)
+        The `Cause` of a failed read, a level.
+    dma_address : Out(addr_width)
+        Byte address of the beat that failed.
+
+    Latency: queues are looked at in turn, each every 7 cycles. A command without waits is offered
+    8 to 14 cycles after its last beat was read, and one whose wait ends 2 to 8 cycles after the
+    `done_stb`; a wait can end, and its command be granted, while the unit still works.
+    Throughput: one command per 256 / bus_width + 2 cycles, and per unit one per 7 cycles.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `config` is not an `AcceleratorConfig`, or another parameter is not an integer in its range.
+
+    Source: `docs/isa.md`; `docs/accelerator.md`, Commands.
+    """
+
+    LATENCY = 8
+    """Cycles from a command's last beat on R to its offer, at least; 6 more at most."""
+
+    FIRST_COUNT = 0
+    """What a unit's finished commands are counted from; a test begins shortly before the wrap."""
+
+    def __init__(
+        self, *, config: AcceleratorConfig, addr_width: int = ADDRESS_WIDTH, depth: int = 4
+    ) -> None:
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        self.config = config
+        self.addr_width = check_addr_width(addr_width)
+        self.depth = check_integer("depth", depth, 1, 64)
+        bus = Axi4Read(addr_width=addr_width, data_width=config.bus_width)
+        commands = {unit.name.lower(): Out(stream.Signature(COMMAND)) for unit in Unit}
+        super().__init__(
+            {
+                "run": In(1),
+                "base": In(addr_width),
+                "m_axi": Out(bus),
+                **commands,
+                "done_stb": In(len(Unit)),
+                "unit_busy": In(len(Unit)),
+                "finished": Out(1),
+                "fault_stb": Out(1),
+                "cause": Out(CAUSE_BITS),
+                "address": Out(addr_width),
+                "dma_cause": Out(CAUSE_WIDTH),
+                "dma_address": Out(addr_width),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        self._running, self._passed = Signal(), Signal()
+        self._word = Signal(8 * COMMAND_BYTES, reset_less=True)
+        queues = {unit: self._queue(m, unit) for unit in Unit}
+        at_work = self._grant(m, queues)
+        beats, reading = self._read(m)
+        ended = self._dispatch(m, beats, queues)
+        waiting = Cat(queue.r_rdy for queue in queues.values())
+        m.d.sync += self.finished.eq(
+            ended & ~reading & ~waiting.any() & ~at_work.any() & ~self.unit_busy.any()
+        )
+        return m
+
+    def _read(self, m: Module) -> tuple[SyncFIFOBuffered, Value]:
+        """Pieces of the program to a queue of beats, and whether a read is under way."""
+        width = self.config.bus_width
+        piece_beats = PIECE_BYTES // (width // 8)
+        m.submodules.dma = dma = ReadDma(
+            addr_width=self.addr_width,
+            data_width=width,
+            beats_width=piece_beats.bit_length(),
+        )
+        m.submodules.beats = beats = SyncFIFOBuffered(width=width, depth=2 * piece_beats + 1)
+        wiring.connect(m, dma.m_axi, wiring.flipped(self.m_axi))
+        offset = PIECE_BYTES.bit_length() - 1
+        at = Signal(self.addr_width - offset)
+        per_piece = PIECE_BYTES // COMMAND_BYTES
+        # Asked for and not yet passed on: what is asked for always has room, so that the bus never
+        # waits for a unit.
+        owed = Signal(range(AHEAD + 1))
+        begun, asked = Signal(), Signal()
+        m.d.comb += [
+            dma.command.valid.eq(self._running & (owed <= AHEAD - per_piece)),
+            dma.command.p.address.eq(Cat(Signal(offset), at)),
+            dma.command.p.beats.eq(piece_beats),
+            asked.eq(dma.command.valid & dma.command.ready),
+            dma.o.ready.eq(1),
+            beats.w_data.eq(dma.o.p.data.as_value()),
+            # A failed beat is zeros, which would be END.
+            beats.w_en.eq(dma.o.valid & ~dma.o.p.error),
+            self.dma_cause.eq(dma.cause),
+            self.dma_address.eq(dma.address),
+            # Of the first command that has not been passed on.
+            self.address.eq(Cat(Signal(offset), at) - owed * COMMAND_BYTES),
+        ]
+        m.d.sync += [
+            owed.eq(owed + Mux(asked, per_piece, 0) - self._passed),
+            at.eq(at + asked),
+        ]
+        with m.If(self.run & ~begun):
+            m.d.sync += [begun.eq(1), self._running.eq(1), at.eq(self.base[offset:])]
+        return beats, dma.busy
+
+    def _dispatch(self, m: Module, beats: SyncFIFOBuffered, queues: dict[Unit, SyncFIFO]) -> Signal:
+        """Beats to commands, and these to the queues; return whether END has been reached."""
+        width = self.config.bus_width
+        word, place = self._word, Signal(range(8 * COMMAND_BYTES // width))
+        full, checked, known, legal, sound = (Signal() for _ in range(5))
+        room, ends, ended, stopped = (Signal() for _ in range(4))
+        opcode = word[:OPCODE_WIDTH]
+        mine = {
+            unit: Cat(opcode == i.opcode for i in INSTRUCTIONS if i.unit is unit).any()
+            for unit in Unit
+        }
+        m.d.comb += room.eq(Cat(mine[unit] & queue.w_rdy for unit, queue in queues.items()).any())
+        m.d.comb += [queue.w_en.eq(self._passed & mine[unit]) for unit, queue in queues.items()]
+        m.d.comb += [
+            beats.r_en.eq(~full & ~stopped),
+            sound.eq(checked & known & legal),
+            ends.eq(opcode == BY_NAME["END"].opcode),
+            self._passed.eq(sound & ~ends & room),
+            self.fault_stb.eq(checked & ~sound),
+        ]
+        with m.If(beats.r_en & beats.r_rdy):
+            last = place == 8 * COMMAND_BYTES // width - 1
+            m.d.sync += [
+                word.eq(Cat(word[width:], beats.r_data)),
+                place.eq(Mux(last, 0, place + 1)),
+                full.eq(last),
+            ]
+        with m.If(full):
+            m.d.sync += [
+                known.eq(Cat(opcode == i.opcode for i in INSTRUCTIONS).any()),
+                legal.eq(~is_illegal(word, self.config)),
+                checked.eq(1),
+            ]
+        with m.If(self._passed | self.fault_stb | (sound & ends)):
+            m.d.sync += [full.eq(0), checked.eq(0)]
+        with m.If(self.fault_stb | (sound & ends)):
+            m.d.sync += [stopped.eq(1), self._running.eq(0), ended.eq(sound)]
+        m.d.comb += self.cause.eq(Mux(known, ErrorCause.BAD_OPERAND, ErrorCause.BAD_OPCODE))
+        return ended
+
+    def _queue(self, m: Module, unit: Unit) -> SyncFIFO:
+        """Waits, the opcode where it says something, and as many operand bits as the unit has."""
+        instructions = [i for i in INSTRUCTIONS if i.unit is unit]
+        ends = [bit + operand.width for i in instructions for bit, operand in i.places().values()]
+        operands = self._word[OPERANDS_BIT : max(ends)]
+        waits = self._word[OPCODE_WIDTH:][: WAITS_LAYOUT.size]
+        opcode = self._word[:OPCODE_WIDTH] if len(instructions) > 1 else Cat()
+        entry = Cat(waits, opcode, operands)
+        queue = SyncFIFO(width=len(entry), depth=self.depth)
+        m.submodules[f"{unit.name.lower()}_queue"] = queue
+        payload = getattr(self, unit.name.lower()).payload
+        head = queue.r_data[WAITS_LAYOUT.size :]
+        m.d.comb += [
+            queue.w_data.eq(entry),
+            payload.opcode.eq(head[: len(opcode)] if len(opcode) else instructions[0].opcode),
+            payload.operands.eq(head[len(opcode) :]),
+        ]
+        return queue
+
+    def _grant(self, m: Module, queues: dict[Unit, SyncFIFO]) -> Signal:
+        """Offer heads whose waits are over, each seen in its turn; return which units work."""
+        counts = [
+            Signal(COUNT_WIDTH, name=f"done_{unit.name.lower()}", init=self.FIRST_COUNT)
+            for unit in Unit
+        ]
+        granted, at_work, leaves = (Signal(len(Unit)) for _ in range(3))
+        for unit, queue in queues.items():
+            command = getattr(self, unit.name.lower())
+            m.d.comb += [
+                command.valid.eq(granted[unit]),
+                leaves[unit].eq(command.valid & command.ready),
+                queue.r_en.eq(leaves[unit]),
+            ]
+            m.d.sync += counts[unit].eq(counts[unit] + self.done_stb[unit])
+        waiting = Cat(queue.r_rdy for queue in queues.values())
+        turn, seen = Signal(len(Unit), init=1), Signal(len(Unit))
+        waits = Signal(WAITS_LAYOUT, reset_less=True)
+        over = Cat(
+            ~(_pick([wait.unit == unit for unit in Unit], counts) - wait.count)[COUNT_WIDTH - 1]
+            for wait in waits
+        )
+        heads = [queue.r_data[: WAITS_LAYOUT.size] for queue in queues.values()]
+        m.d.sync += [
+            turn.eq(turn.rotate_left(1)),
+            # A head that is not granted stays, so it is still there in the next cycle.
+            seen.eq(turn & waiting & ~granted),
+            waits.eq(_pick(turn, heads)),
+            granted.eq((granted & ~leaves) | Mux(over.all(), seen, 0)),
+            at_work.eq((at_work & ~self.done_stb) | leaves),
+        ]
+        return at_work
+
+
+def _pick(chosen: Iterable[Value], values: Iterable[Value]) -> Value:
+    """The value whose bit of `chosen` is 1, or 0 where none is; at most one is.
+
+    Unit 7, which stands for no wait, so has the count 0.
+    """
+    masked = (bit.replicate(len(value)) & value for bit, value in zip(chosen, values, strict=True))
+    return reduce(or_, masked)

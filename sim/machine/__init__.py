@@ -1,0 +1,1 @@
+"""The functional machine: executes encoded programs on buffers and streams, without time."""

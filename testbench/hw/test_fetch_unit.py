@@ -1,0 +1,143 @@
+"""Bench of the unit that executes FETCH, against a model of the memory and of its failures."""
+
+import random
+
+import cocotb
+import numpy as np
+import pytest
+
+from rootshift.hw.axi_bursts import Cause
+from rootshift.hw.fetch_unit import FetchUnit
+from rootshift.hw.read_arbiter import BURST
+from rootshift.isa import Destination
+from rootshift.testbench.hw.axi_memory import AxiMemory
+from rootshift.testbench.hw.bench import simulate
+from rootshift.testbench.hw.command_beats import Watch, command_beats, name_operands
+from rootshift.testbench.hw.harness import Bench
+from rootshift.testbench.hw.patterns import PAIRS
+
+BASE, SIZE = 0xA5_FFFF_8000, 1 << 15
+STREAMS = {destination: destination.name.lower() for destination in Destination}
+MOVES = [f"{name}__{wire}" for name in STREAMS.values() for wire in ("valid", "ready")]
+
+
+def commands(rng: random.Random, bytes_: int, count: int) -> list[dict[str, int]]:
+    """FETCHes of one beat, of a few bursts, up to the memory's end, to random destinations."""
+    chosen = []
+    while len(chosen) < count:
+        beats = rng.choice((1, 2, BURST, rng.randint(1, 3 * BURST)))
+        offset = rng.choice((rng.randrange(SIZE // bytes_ - beats) * bytes_, SIZE - beats * bytes_))
+        destination = rng.choice(list(Destination))
+        chosen.append({"offset": offset, "beats": beats, "destination": destination})
+    return chosen
+
+
+def model(ram: AxiMemory, orders: list[dict[str, int]]) -> tuple[dict, int, int]:
+    """Beats of each destination, cause and address."""
+    beats, cause, where = {destination: [] for destination in Destination}, Cause.NONE, 0
+    for order in orders:
+        for beat in range(order["beats"]):
+            at = BASE + order["offset"] + beat * ram.bytes
+            if cause == Cause.NONE and at in ram.errors:
+                cause, where = ram.errors[at], at
+            beats[order["destination"]].append(list(bytes(ram.bytes) if cause else ram.beat(at)))
+    return beats, cause, where
+
+
+async def begin(dut) -> tuple[Bench, AxiMemory]:
+    bench = await Bench.start(dut)
+    width = bench.params["bus_width"]
+    contents = np.random.default_rng(width).bytes(SIZE)
+    limits = {"burst": BURST, "outstanding": bench.params["outstanding"]}
+    ram = AxiMemory(bench, "m_axi", data_width=width, base=BASE, contents=contents, **limits)
+    name_operands(bench, "command", "FETCH")
+    bench.set("base", BASE)
+    return bench, ram
+
+
+async def fetch(bench: Bench, ram: AxiMemory, what: str, orders: list, **patterns) -> None:
+    """Run the commands; hold data, failure and what the unit tells of itself against the model."""
+    expected, cause, where = model(ram, orders)
+    watch = Watch(bench, "busy", "stall", "done_stb", *MOVES)
+    sinks = {STREAMS[destination]: len(beats) for destination, beats in expected.items()}
+    got = await bench.run({"command": command_beats("FETCH", orders)}, sinks, **patterns)
+    for destination, beats in expected.items():
+        found = got[STREAMS[destination]]
+        bench.compare(f"{what}: {destination.name}", found, np.reshape(beats, found.shape))
+    bench.compare(f"{what}: cause", bench.get("cause"), cause)
+    bench.compare(f"{what}: address", bench.get("address"), where)
+    rows = np.array(list(watch.stop().values()))
+    busy, stall, done, moves = rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3:]
+    moved = (moves[:, 0::2] & moves[:, 1::2]).any(1)
+    bench.compare(f"{what}: commands done", done.sum(), len(orders))
+    bench.compare(f"{what}: busy at the end", busy[-1], 0)
+    bench.compare(f"{what}: stall", stall, busy & ~moved)
+    bench.compare(f"{what}: busy while at work", busy[moved | (done == 1)].all(), True)
+
+
+@cocotb.test()
+async def streams_equal_memory(dut):
+    bench, ram = await begin(dut)
+    rng = random.Random(bench.params["seed"])
+    for run, (idle, pressure) in enumerate(PAIRS):
+        ram.latency, ram.shy = rng.choice((1, 3, 20)), bool(run & 2)
+        orders = commands(rng, ram.bytes, 12)
+        patterns = {"idle": idle, "pressure": pressure, "seed": run}
+        await fetch(bench, ram, f"{idle}, {pressure}", orders, **patterns)
+
+
+@cocotb.test()
+async def errors_give_zeros_and_their_place(dut):
+    bench, ram = await begin(dut)
+    rng = random.Random(bench.params["seed"] + 1)
+    for run, (idle, pressure) in enumerate(PAIRS):
+        await bench.reset()
+        ram.latency = rng.choice((1, 3, 20))
+        orders = commands(rng, ram.bytes, 8)
+        wrong = rng.choice(orders)
+        at = BASE + wrong["offset"] + rng.randrange(wrong["beats"]) * ram.bytes
+        ram.errors = {at: rng.choice((Cause.SLVERR, Cause.DECERR))}
+        patterns = {"idle": idle, "pressure": pressure, "seed": run}
+        await fetch(bench, ram, f"{idle}, {pressure}", orders, **patterns)
+        bench.compare("failed", bench.get("cause") != Cause.NONE, True)
+
+
+@cocotb.test()
+async def cycles_equal_the_formula(dut):
+    bench, ram = await begin(dut)
+    for ram.latency in (1, 4):
+        orders = [
+            {"offset": 4096 * index, "beats": BURST, "destination": Destination.EMBED}
+            for index in range(7)
+        ]
+        await fetch(bench, ram, f"latency {ram.latency}", orders)
+        cycles, began = bench.sinks["embed"].cycles, bench.sources["command"].cycles
+        bench.compare("commands", np.diff(began[:4]), [2, 2, 2])
+        # ARVALID in cycle 3, accepted at once, and a cycle from R to the stream.
+        bench.compare("first beat", cycles[0] - began[0], 3 + ram.latency + 1)
+        bench.compare("gaps", np.diff(cycles), np.ones(len(cycles) - 1, int))
+
+
+@pytest.mark.parametrize(("bus_width", "outstanding"), [(32, 4), (64, 2), (128, 8)])
+def test_fetches(bus_width, outstanding):
+    config = {"bus_width": bus_width, "outstanding": outstanding}
+    print(f"seed {bus_width}")
+    print(simulate(FetchUnit(**config), __name__, params=config | {"seed": bus_width}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bus_width": 48}, "data_width must be 32, 64 or 128, not 48"),
+        ({"addr_width": 31}, "addr_width must be 32 to 64, not 31"),
+        ({"outstanding": 1}, "outstanding must be 2 to 64, not 1"),
+    ],
+)
+def test_parameter_out_of_range(change, message):
+    with pytest.raises(ValueError, match=message):
+        FetchUnit(**({"bus_width": 64} | change))
+
+
+def test_parameter_of_the_wrong_kind():
+    with pytest.raises(TypeError, match="outstanding must be an integer, not 'many'"):
+        FetchUnit(bus_width=64, outstanding="many")

@@ -1,0 +1,351 @@
+"""The controller of a run: every way in which a run begins and ends."""
+
+import random
+from typing import Any
+
+import cocotb
+import pytest
+from cocotb.triggers import FallingEdge
+
+from rootshift.csr import ErrorCause
+from rootshift.hw.axi_bursts import Cause
+from rootshift.hw.run_controller import RunController
+from rootshift.testbench.hw.bench import simulate
+from rootshift.testbench.hw.harness import Bench
+
+from ..seeds import SEED
+
+ENTRY = 0x12_3456_7000
+READS, WRITES, BUFFERS = 3, 1, 2
+DONE, ERROR = 1, 2
+FAULTS = ("fault", "read_faults", "write_faults", "buffer_faults")
+READ = {
+    Cause.SLVERR: ErrorCause.READ_SLVERR,
+    Cause.DECERR: ErrorCause.READ_DECERR,
+    Cause.UNALIGNED: ErrorCause.BAD_ADDRESS,
+    Cause.EMPTY: ErrorCause.BAD_OPERAND,
+}
+WRITE = READ | {Cause.SLVERR: ErrorCause.WRITE_SLVERR, Cause.DECERR: ErrorCause.WRITE_DECERR}
+
+
+def sources() -> list[tuple[str, int, ErrorCause, int]]:
+    """Port, its bits, and what is to be told, of every fault there is, first of them first."""
+    found = []
+    for cause in (ErrorCause.BAD_OPCODE, ErrorCause.BAD_OPERAND):
+        found.append(("fault", 1 | cause << 1 | 0xAB_CDEF_0120 << 9, cause, 0xAB_CDEF_0120))
+    for port, count, causes in (("read_faults", READS, READ), ("write_faults", WRITES, WRITE)):
+        for place in range(count):
+            for own, told in causes.items():
+                address = 0xFE_0000_0000 + 0x100 * place + own
+                found.append((port, (own | address << 3) << 43 * place, told, address))
+    for place in range(BUFFERS):
+        bits = (1 | (0xF_0000 + place) << 1) << 21 * place
+        found.append(("buffer_faults", bits, ErrorCause.BAD_ADDRESS, 0xF_0000 + place))
+    return found
+
+
+class Controller:
+    """The unit, stepped cycle by cycle; `now` has its outputs in the last of them."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.outputs = [port for port, (direction, _) in bench.ports.items() if direction == "o"]
+        self.now: dict[str, int] = {}
+        self.interrupts: list[int] = []
+        self.counted = 0
+
+    async def step(self, cycles: int = 1, **ports: int) -> None:
+        """Set ports, then let cycles pass; hold every one to what must always be true."""
+        for port, value in ports.items():
+            self.bench.set(port, value)
+        for _ in range(cycles):
+            await FallingEdge(self.bench.dut.clk)
+            self.now = {port: self.bench.get(port) for port in self.outputs}
+            if self.now["interrupt_stb"]:
+                self.interrupts.append(self.now["interrupt_stb"])
+            self.counted += self.now["counting"]
+            reset, run, halt = self.levels
+            assert not (run and (reset or halt))
+            assert self.busy or not (reset or run or halt or self.now["counting"])
+            await self.bench.step()
+
+    async def start(self, entry: int = ENTRY, **ports: int) -> None:
+        """A start, as far as the first cycle of its reset."""
+        quiet = {"finished": 0, "bus_idle": 1, "progress": 0} | dict.fromkeys(FAULTS, 0)
+        await self.step(start_stb=1, entry=entry, **(quiet | ports))
+        self.interrupts, self.counted = [], 0
+        await self.step(start_stb=0, entry=0)
+        assert self.state == (1, 0, 0)
+
+    async def start_to_run(self, entry: int = ENTRY, **ports: int) -> None:
+        """A start, as far as the first cycle of the run."""
+        await self.start(entry, **ports)
+        assert self.error == (ErrorCause.NONE, 0)
+        for levels in ((1, 0, 0), (1, 0, 0), (0, 1, 0)):
+            assert self.levels == levels
+            await self.step(levels[0])
+        assert self.now["base"] == entry
+
+    async def finish(self) -> None:
+        """The end of a run that goes well."""
+        await self.step(finished=1, bus_idle=1)
+        assert self.interrupts == [DONE]
+        await self.step(finished=0)
+        assert (self.state, self.levels) == ((0, 1, 0), (0, 0, 0))
+        assert self.error == (ErrorCause.NONE, 0)
+
+    async def drain(self, error: tuple[int, int], cycles: int) -> None:
+        """From the first cycle of `halt` to the end of the run."""
+        for _ in range(cycles):
+            assert (self.state, self.levels, self.interrupts) == ((1, 0, 0), (0, 0, 1), [])
+            await self.step()
+        await self.step(bus_idle=1)
+        assert self.levels == (0, 0, 1)
+        await self.step(2)
+        assert (self.levels, self.interrupts) == ((1, 0, 1), [ERROR])
+        await self.step()
+        assert (self.state, self.levels) == ((0, 0, 1), (0, 0, 0))
+        assert self.error == error
+
+    @property
+    def busy(self) -> int:
+        return self.now["status"] & 1
+
+    @property
+    def state(self) -> tuple[int, ...]:
+        """Busy, done and error."""
+        return tuple(self.now["status"] >> bit & 1 for bit in range(3))
+
+    @property
+    def error(self) -> tuple[int, int]:
+        """Cause and address."""
+        return self.now["error"] & 0xFF, self.now["error"] >> 8
+
+    @property
+    def levels(self) -> tuple[int, int, int]:
+        return self.now["core_reset"], self.now["run"], self.now["halt"]
+
+
+@cocotb.test()
+async def runs_end_well(dut: Any) -> None:
+    """Also after one another, when the bus is idle late, and with starts in between."""
+    unit = Controller(await Bench.start(dut))
+    await unit.step(5)
+    assert (unit.state, unit.levels) == ((0, 0, 0), (0, 0, 0))
+    for cycles, late in ((1, 0), (30, 5), (1, 1), (7, 0)):
+        await unit.start_to_run(ENTRY + 4096 * cycles)
+        await unit.step(cycles, bus_idle=0, start_stb=1, entry=1)
+        await unit.step(start_stb=0)
+        await unit.step(late, finished=1)
+        assert (unit.state, unit.levels, unit.interrupts) == ((1, 0, 0), (0, 1, 0), [])
+        await unit.finish()
+        # From the cycle after the start to that of the interrupt.
+        assert unit.counted == 2 + 1 + cycles + 1 + late + 1
+        await unit.step(3, finished=0)
+        assert (unit.state, unit.interrupts) == ((0, 1, 0), [DONE])
+
+
+@cocotb.test()
+async def entries_that_are_not_legal(dut: Any) -> None:
+    unit = Controller(await Bench.start(dut))
+    for entry in (1, 4095, 4096 + 2048, 1 << 40, 1 << 63, (1 << 64) - 4096):
+        await unit.start(entry, bus_idle=0)
+        await unit.drain((ErrorCause.BAD_ADDRESS, entry), 0)
+    for entry in (0, 4096, (1 << 40) - 4096):
+        await unit.start_to_run(entry)
+        await unit.finish()
+
+
+@cocotb.test()
+async def every_fault_stops_the_run(dut: Any) -> None:
+    """A pulse and a level, at once and late, and the next run is as the first."""
+    unit = Controller(await Bench.start(dut))
+    draw = random.Random(SEED)
+    for index, (port, bits, cause, address) in enumerate(sources()):
+        await unit.start_to_run()
+        await unit.step(index % 3, progress=1)
+        # END may have been reached: what is read beyond it can still fail.
+        await unit.step(**{port: bits, "bus_idle": 0, "finished": index % 2})
+        assert unit.levels == (0, 1, 0)
+        later, later_bits, *_ = draw.choice(sources())
+        await unit.step(**{port: bits * (index % 2), "start_stb": 1})
+        await unit.step(**{later: later_bits, "start_stb": 0})
+        await unit.drain((cause, address), draw.randint(0, 5))
+        # What is wrong without a run is no matter.
+        await unit.step(4)
+        assert (unit.state, unit.levels) == ((0, 0, 1), (0, 0, 0))
+        assert unit.error == (cause, address)
+        if index % 4 == 0:
+            await unit.start_to_run()
+            await unit.finish()
+
+
+@cocotb.test()
+async def faults_in_one_cycle(dut: Any) -> None:
+    """The first in the order of the documentation is told; a fault goes before the end."""
+    unit = Controller(await Bench.start(dut))
+    draw = random.Random(SEED)
+    found = sources()
+    for _ in range(60):
+        chosen = sorted(draw.sample(range(len(found)), 2))
+        (first, first_bits, *error), (second, second_bits, *_) = (found[i] for i in chosen)
+        if first == second:
+            continue
+        await unit.start_to_run()
+        await unit.step(**{first: first_bits, second: second_bits, "finished": 1})
+        assert unit.interrupts == []
+        await unit.step(**{first: 0, second: 0, "bus_idle": 0})
+        await unit.drain(tuple(error), 1)
+
+
+@cocotb.test()
+async def halted_movers_are_no_error(dut: Any) -> None:
+    """HALTED follows from an error: alone it says nothing."""
+    unit = Controller(await Bench.start(dut))
+    await unit.start_to_run()
+    await unit.step(5, read_faults=Cause.HALTED << 43, write_faults=Cause.HALTED)
+    assert unit.levels == (0, 1, 0)
+    await unit.finish()
+
+
+@cocotb.test()
+async def faults_of_the_run_before_are_reset(dut: Any) -> None:
+    """Levels that fall in the reset do not stop the next run."""
+    unit = Controller(await Bench.start(dut))
+    bits = Cause.SLVERR | 0x40 << 3
+    await unit.start(read_faults=bits)
+    await unit.step(read_faults=0)
+    assert unit.levels == (1, 0, 0)
+    await unit.step()
+    assert unit.levels == (0, 1, 0)
+    await unit.finish()
+
+
+@cocotb.test()
+async def watchdog_stops_a_run_that_hangs(dut: Any) -> None:
+    unit = Controller(await Bench.start(dut))
+    for limit in (1, 2, 7, 300):
+        await unit.start_to_run(watchdog=limit)
+        # Exactly so many cycles without progress are allowed; one has passed.
+        await unit.step(limit - 1)
+        for _ in range(3):
+            await unit.step(progress=1)
+            await unit.step(limit, progress=0)
+            assert unit.levels == (0, 1, 0)
+        await unit.step()
+        assert unit.levels == (0, 1, 0)
+        await unit.step(progress=1, bus_idle=0)
+        await unit.drain((ErrorCause.WATCHDOG, 0), 2)
+    await unit.start_to_run(watchdog=0)
+    await unit.step(1000)
+    assert unit.levels == (0, 1, 0)
+    await unit.finish()
+
+
+@cocotb.test()
+async def watchdog_waits_for_the_last_answer_too(dut: Any) -> None:
+    """END has been reached, but the bus never becomes idle."""
+    unit = Controller(await Bench.start(dut))
+    await unit.start_to_run(watchdog=5)
+    await unit.step(5, finished=1, bus_idle=0)
+    assert unit.levels == (0, 1, 0)
+    await unit.step()
+    assert unit.levels == (0, 0, 1)
+    await unit.drain((ErrorCause.WATCHDOG, 0), 1)
+
+
+@cocotb.test()
+async def a_bus_that_never_answers_is_told(dut: Any) -> None:
+    """After as long again; the run stays busy until the answer is there, and ends silently."""
+    unit = Controller(await Bench.start(dut))
+    for port, bits, error in (
+        ("fault", 0, (ErrorCause.WATCHDOG, 0)),
+        ("fault", 1 | ErrorCause.BAD_OPCODE << 1 | 64 << 9, (ErrorCause.BAD_OPCODE, 64)),
+    ):
+        await unit.start_to_run(watchdog=4)
+        await unit.step(**{port: bits, "bus_idle": 0})
+        await unit.step(3 if not bits else 0, fault=0)
+        assert unit.levels == (0, 1, 0)
+        await unit.step(4)
+        assert (unit.levels, unit.interrupts) == ((0, 0, 1), [])
+        await unit.step()
+        assert unit.interrupts == [ERROR]
+        counted = unit.counted
+        await unit.step(20, start_stb=1, entry=ENTRY)
+        assert (unit.state, unit.levels) == ((1, 0, 1), (0, 0, 1))
+        assert unit.error == error
+        await unit.step(3, start_stb=0, bus_idle=1)
+        assert unit.levels == (1, 0, 1)
+        await unit.step()
+        assert (unit.state, unit.levels) == ((0, 0, 1), (0, 0, 0))
+        assert (unit.interrupts, unit.counted) == ([ERROR], counted)
+        await unit.start_to_run(watchdog=0)
+        await unit.finish()
+
+
+@cocotb.test()
+async def an_answer_as_the_watchdog_expires(dut: Any) -> None:
+    """Either the error is told while the bus is owed something, or with the last busy cycle."""
+    unit = Controller(await Bench.start(dut))
+    told = []
+    for cycles in range(9):
+        await unit.start_to_run(watchdog=4)
+        await unit.step(fault=1 | ErrorCause.BAD_OPCODE << 1, bus_idle=0)
+        await unit.step(cycles, fault=0)
+        told.append(unit.interrupts == [ERROR])
+        await unit.step(2, bus_idle=1)
+        assert unit.interrupts == [ERROR] * told[-1]
+        await unit.step()
+        assert (unit.interrupts, unit.levels) == ([ERROR], (1, 0, 1))
+        await unit.step()
+        assert unit.state == (0, 0, 1)
+    assert told == [False] * 5 + [True] * 4
+
+
+@cocotb.test()
+async def random_runs_have_one_interrupt_each(dut: Any) -> None:
+    """Any order of events: one interrupt per start, of the kind that STATUS and ERROR tell."""
+    unit = Controller(await Bench.start(dut))
+    draw = random.Random(SEED)
+    found = sources()
+    kinds = {DONE: 0, ERROR: 0}
+    for _ in range(150):
+        entry = ENTRY if draw.random() < 0.8 else draw.getrandbits(64)
+        await unit.start(entry, watchdog=draw.choice([0, 3, 10]))
+        expected = None
+        for _ in range(400):
+            if unit.interrupts and not unit.busy:
+                break
+            ports, error = dict.fromkeys(FAULTS, 0), None
+            if draw.random() < 0.05:
+                port, bits, *error = draw.choice(found)
+                ports[port] = bits
+            ports["finished"] = draw.random() < 0.1
+            ports["bus_idle"] = draw.random() < 0.5
+            ports["progress"] = draw.random() < 0.6
+            await unit.step(**ports)
+            if error and unit.levels == (0, 1, 0):
+                expected = tuple(error)
+        else:
+            raise AssertionError("the run did not end")
+        assert len(unit.interrupts) == 1
+        kinds[unit.interrupts[0]] += 1
+        done = unit.interrupts[0] == DONE
+        if expected is None and not done:
+            legal = entry == ENTRY
+            expected = (ErrorCause.WATCHDOG, 0) if legal else (ErrorCause.BAD_ADDRESS, entry)
+        assert unit.error == (expected or (ErrorCause.NONE, 0))
+        assert unit.state == (0, int(done), int(not done))
+    assert min(kinds.values()) > 20
+
+
+def test_run_controller() -> None:
+    simulate(RunController(reads=READS, writes=WRITES, buffers=BUFFERS), __name__)
+
+
+@pytest.mark.parametrize("name", ["reads", "writes", "buffers"])
+def test_parameters_are_checked(name: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be 1 to 8, not 9$"):
+        RunController(**{name: 9})
+    with pytest.raises(TypeError, match=f"^{name} must be an integer, not 1.0$"):
+        RunController(**{name: 1.0})

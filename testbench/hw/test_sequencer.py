@@ -1,0 +1,422 @@
+"""The sequencer against a model of units: order, waits, every fault, and how far it reads."""
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import cocotb
+import pytest
+
+from rootshift.config import AcceleratorConfig
+from rootshift.csr import ErrorCause
+from rootshift.hw.axi_bursts import Cause
+from rootshift.hw.command_checks import limits
+from rootshift.hw.sequencer import Sequencer
+from rootshift.isa import (
+    BY_NAME,
+    BY_OPCODE,
+    COMMAND_BYTES,
+    INSTRUCTIONS,
+    OPCODE_WIDTH,
+    OPERANDS_BIT,
+    Command,
+    Instruction,
+    Unit,
+)
+from rootshift.testbench.hw.axi_memory import AxiMemory, Wire
+from rootshift.testbench.hw.bench import simulate
+from rootshift.testbench.hw.harness import Bench
+from rootshift.testbench.hw.patterns import PAIRS, pattern
+
+from ..seeds import SEED
+
+BASE = 0x12_3456_7000
+BEYOND = 512
+COUNTS = 1 << 16
+CONFIG = AcceleratorConfig(
+    rows=6,
+    cols=4,
+    lanes=2,
+    activation_width=3,
+    weight_width=5,
+    token_depth=37,
+    embedding_depth=100,
+    code_depth=1000,
+    residual_depth=300,
+)
+WIDE = AcceleratorConfig(activation_width=8, weight_width=8, token_depth=4096, code_depth=1 << 20)
+
+
+class NearWrap(Sequencer):
+    """Its counts of finished commands are about to pass 2^16."""
+
+    FIRST_COUNT = COUNTS - 9
+
+
+class TimedMemory(AxiMemory):
+    """Its `cycles` say when each beat was read."""
+
+    def sample(self, cycle: int) -> bool:
+        moved = super().sample(cycle)
+        if self._moved["r"]:
+            self.cycles.append(cycle)
+        return moved
+
+
+class Units:
+    """All units: each takes a command when idle and finishes it some cycles later.
+
+    It has the face of a stream's driver, and holds every command it is given against `program`.
+    """
+
+    def __init__(self, bench: Bench, first_count: int, owed: Callable[[], int]) -> None:
+        self.bench, self.first_count, self.owed = bench, first_count, owed
+        self.sinks = {unit: bench.sinks.pop(unit.name.lower()) for unit in Unit}
+        ports = ("done_stb", "unit_busy", "fault_stb", "finished")
+        self.wires = {port: Wire(bench.dut, port, bench.ports[port][1]) for port in ports}
+        bench.sources["units"] = self
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all commands."""
+        for sink in self.sinks.values():
+            sink.reset()
+        self.expect([], ends=False)
+
+    def expect(
+        self, program: Sequence[Command], *, ends: bool, longest: int = 1, pressure: str = "always"
+    ) -> None:
+        """What is to be dispatched; with `ends`, `finished` is to rise after it.
+
+        Commands take 1 to `longest` cycles. `left` counts what has not happened yet.
+        """
+        self.queues = {
+            unit: deque(c for c in program if c.instruction.unit is unit) for unit in Unit
+        }
+        self.left, self.ends, self.longest = len(program) + ends, ends, longest
+        self.random = random.Random(SEED + longest)
+        # A unit that is idle may still not be ready, whoever asks.
+        pressure = "random:0.2" if pressure.startswith("lazy") else pressure
+        self.willing = {unit: pattern(pressure, unit) for unit in Unit}
+        self.done = dict.fromkeys(Unit, self.first_count)
+        self.work = dict.fromkeys(Unit, 0)
+        self.fresh: set[Unit] = set()
+        self.finishing, self.finished = 0, False
+        self.faults: list[tuple[int, int]] = []
+        self.offered: list[tuple[Unit, int]] = []
+        self.finishes: list[int] = []
+        self.bench.set("run", 0)
+        self.drive()
+
+    def load(self, beats: list[int], idle: str, seed: int) -> None:
+        """For the face only."""
+
+    def sample(self, cycle: int) -> bool:
+        """Look at the settled wires; return whether anything moves or is at work."""
+        active = any(self.work.values())
+        if self.finishing:
+            self.finishes.append(cycle)
+        for unit, sink in self.sinks.items():
+            ended = self.finishing >> unit & 1
+            self.done[unit] += ended
+            self.left -= ended
+            self.work[unit] = max(0, self.work[unit] - 1)
+            if sink.wires.valid() and sink._valid_for == 0:
+                self.offered.append((unit, cycle))
+            if sink.sample(cycle):
+                self._accept(unit, sink.beats.pop())
+                active = True
+        if self.wires["fault_stb"].get():
+            self.faults.append((self.bench.get("cause"), self.bench.get("address")))
+        if self.wires["finished"].get():
+            assert self.ends, "finished without END"
+            assert not any(self.queues.values()), "finished before all commands were dispatched"
+            assert not any(self.work.values()), "finished while a unit worked"
+            assert not self.owed(), "finished while a read was on its way"
+            self.left -= not self.finished
+            self.finished = True
+        else:
+            assert not self.finished, "finished fell"
+        return active
+
+    def drive(self) -> None:
+        """Set the wires for the next cycle."""
+        busy = self.finishing = 0
+        for unit, work in self.work.items():
+            self.sinks[unit].wires.take(work == 0 and next(self.willing[unit]))
+            # Every second unit says so one cycle late.
+            busy |= (work > 0 and not (unit % 2 and unit in self.fresh)) << unit
+            self.finishing |= (work == 1) << unit
+        self.fresh.clear()
+        self.wires["unit_busy"].set(busy)
+        self.wires["done_stb"].set(self.finishing)
+
+    def _accept(self, unit: Unit, payload: int) -> None:
+        assert self.queues[unit], f"{unit.name} was given a command too many"
+        command = self.queues[unit].popleft()
+        word = int.from_bytes(command.encode(), "little")
+        must = word & (1 << OPCODE_WIDTH) - 1 | word >> OPERANDS_BIT << OPCODE_WIDTH
+        assert payload == must, f"{unit.name} was given {payload:#x} for {command}"
+        for other, count in command.after.items():
+            assert (self.done[other] - count) % COUNTS < COUNTS // 2, f"too early: {command}"
+        self.work[unit] = self.random.randint(1, self.longest)
+        self.fresh.add(unit)
+
+
+def greatest(config: AcceleratorConfig, instruction: str, name: str) -> int:
+    """The largest value that the design accepts."""
+    high = BY_NAME[instruction].places()[name][1].range[1]
+    value = min(high, limits(config).get((instruction, name), high))
+    return value - value % (config.bus_width // 8) if name == "offset" else value
+
+
+def random_program(
+    draw: random.Random, config: AcceleratorConfig, length: int, first_count: int
+) -> list[Command]:
+    """Legal commands whose waits are for commands before them."""
+    program, issued = [], dict.fromkeys(Unit, 0)
+    kinds = [i for i in INSTRUCTIONS if i.unit is not None]
+    favourites = draw.sample(kinds, draw.randint(1, len(kinds)))
+    for _ in range(length):
+        instruction = draw.choice(favourites)
+        operands = {}
+        for name, (_, operand) in instruction.places().items():
+            low, high = operand.range[0], greatest(config, instruction.name, name)
+            value = draw.choice([low, high, draw.randint(low, high)])
+            operands[name] = value - value % 16 if name == "offset" else value
+        after = {}
+        for unit in draw.sample([*Unit], draw.randint(0, 2)):
+            # Mostly one of the last, so that there is something to wait for.
+            count = max(0, issued[unit] - draw.choice([0, 0, 0, 1, 5]))
+            after[unit] = (first_count + count) % COUNTS
+        program.append(Command(instruction.name, operands, after))
+        issued[instruction.unit] += 1
+    return program
+
+
+def image(program: Sequence[Command | bytes]) -> bytes:
+    """The program, END, and behind it what is illegal as commands."""
+    parts = [c if isinstance(c, bytes) else c.encode() for c in program]
+    return b"".join([*parts, Command("END").encode(), b"\xff" * BEYOND])
+
+
+def patched(command: Command, *patches: tuple[int, int, int]) -> bytes:
+    """A command with (bit, width, value) written over it, legal or not."""
+    word = int.from_bytes(command.encode(), "little")
+    for bit, width, value in patches:
+        mask = (1 << width) - 1
+        word = word & ~(mask << bit) | (value & mask) << bit
+    return word.to_bytes(COMMAND_BYTES, "little")
+
+
+def extreme(config: AcceleratorConfig, instruction: Instruction, most: bool) -> Command:
+    """The instruction with all its operands as small or as great as is legal."""
+    operands = {
+        operand.name: greatest(config, instruction.name, operand.name) if most else operand.range[0]
+        for operand in instruction.operands
+    }
+    return Command(instruction.name, operands)
+
+
+def illegal_commands(config: AcceleratorConfig) -> Iterator[tuple[str, ErrorCause, bytes]]:
+    """What the design must refuse: a word for it, the cause, and the command.
+
+    Everything else in the command is legal, and as great as is legal.
+    """
+    for opcode in sorted(set(range(1 << OPCODE_WIDTH)) - set(BY_OPCODE)):
+        yield f"opcode {opcode}", ErrorCause.BAD_OPCODE, patched(Command("END"), (0, 4, opcode))
+    for instruction in INSTRUCTIONS:
+        legal = extreme(config, instruction, most=True)
+        for wait in (4, 23):
+            empty = patched(legal, (wait + 3, 16, 0x8000))
+            yield f"{instruction.name}: no wait", ErrorCause.BAD_OPERAND, empty
+        for name, (bit, operand) in instruction.places().items():
+            low, high = operand.range[0], greatest(config, instruction.name, name)
+            least = -(1 << operand.width - 1) if operand.signed else 0
+            top = least + (1 << operand.width) - 1
+            ends = {least, low - 1, high + 1, top}
+            wrong = {v for v in ends if least <= v <= top and not low <= v <= high}
+            if name == "offset":
+                wrong = {1, config.bus_width // 16, top}
+            for value in sorted(wrong):
+                command = patched(legal, (bit, operand.width, value))
+                yield f"{instruction.name}: {name} {value}", ErrorCause.BAD_OPERAND, command
+
+
+class Run:
+    """One bench on which program after program is run."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.config = AcceleratorConfig(**bench.params["config"])
+        self.first_count = bench.params["first_count"]
+        self.memory = TimedMemory(
+            bench,
+            "m_axi",
+            data_width=self.config.bus_width,
+            base=BASE,
+            contents=b"",
+            burst=16,
+            outstanding=4,
+        )
+        self.units = Units(bench, self.first_count, lambda: self.memory.left)
+
+    async def __call__(
+        self,
+        contents: bytes,
+        dispatched: Sequence[Command],
+        *,
+        ends: bool = True,
+        longest: int = 1,
+        patterns: tuple[str, str] = ("always", "always"),
+        drain: int = 16,
+        delay: int = 0,
+    ) -> Units:
+        """From reset; the program is to give these commands."""
+        await self.bench.reset()
+        self.memory.contents = bytearray(contents)
+        self.units.expect(dispatched, ends=ends, longest=longest, pressure=patterns[1])
+        self.bench.set("base", BASE)
+        await self.bench.step(delay)
+        self.bench.set("run", 1)
+        await self.bench.run({}, {}, idle={"m_axi": patterns[0]}, drain=drain, seed=SEED)
+        taken = {unit.name: not queue for unit, queue in self.units.queues.items()}
+        assert all(taken.values()), taken
+        return self.units
+
+
+@cocotb.test()
+async def programs_are_dispatched_in_order(dut: Any) -> None:
+    """Random programs, with units and memory of many speeds; what is read, and how far."""
+    bench = await Bench.start(dut)
+    run, draw = Run(bench), random.Random(SEED)
+    for latency, patterns in zip((1, 30, 1, 7, 1, 100, 3, 1), PAIRS, strict=True):
+        for length in (0, draw.randint(1, 12), 60):
+            program = random_program(draw, run.config, length, run.first_count)
+            run.memory.latency = latency
+            longest = draw.choice([1, 10, 60])
+            units = await run(image(program), program, longest=longest, patterns=patterns)
+            assert units.faults == []
+            assert bench.get("dma_cause") == Cause.NONE
+            spans = [(at, at + beats * run.memory.bytes) for _, at, beats in run.memory.bursts]
+            assert [low for low, _ in spans] == [BASE, *(high for _, high in spans[:-1])]
+            end = COMMAND_BYTES * (length + 1)
+            assert BASE + end <= spans[-1][1] <= BASE + end + BEYOND
+            bench.compare(
+                "finished commands",
+                [units.done[unit] for unit in Unit],
+                [
+                    run.first_count + sum(c.instruction.unit is unit for c in program)
+                    for unit in Unit
+                ],
+            )
+
+
+@cocotb.test()
+async def what_is_illegal_stops_the_reading(dut: Any) -> None:
+    """Every opcode and operand out of range, after commands that are at their limits."""
+    bench = await Bench.start(dut)
+    run, draw = Run(bench), random.Random(SEED)
+    faults = [*illegal_commands(run.config)]
+    for what, cause, command in faults:
+        before = [
+            extreme(run.config, draw.choice(INSTRUCTIONS[1:]), draw.random() < 0.5)
+            for _ in range(draw.randint(0, 3))
+        ]
+        units = await run(image([*before, command]), before, ends=False, drain=60)
+        address = BASE + COMMAND_BYTES * len(before)
+        assert units.faults == [(cause, address)], what
+        assert not bench.get("finished")
+    # The next run from reset is as the first.
+    program = random_program(draw, run.config, 20, run.first_count)
+    assert (await run(image(program), program)).faults == []
+
+
+@cocotb.test()
+async def limits_are_legal(dut: Any) -> None:
+    """Every instruction with all its operands at an end of their range, END with any waits."""
+    bench = await Bench.start(dut)
+    run = Run(bench)
+    program = [
+        extreme(run.config, instruction, most)
+        for instruction in INSTRUCTIONS
+        if instruction.unit is not None
+        for most in (False, True)
+    ]
+    units = await run(image(program), program)
+    assert units.faults == []
+    end = Command("END", {}, {Unit.GEMM: 30000, Unit.STORE: 5}).encode()
+    units = await run(image([*program, end]), program)
+    assert units.faults == []
+
+
+@cocotb.test()
+async def failed_reads_stop_the_reading(dut: Any) -> None:
+    """A failed beat is no command; those before it are carried out."""
+    bench = await Bench.start(dut)
+    run, draw = Run(bench), random.Random(SEED)
+    for response, cause in ((2, Cause.SLVERR), (3, Cause.DECERR)):
+        for length in (0, 5, 9, 30):
+            program = random_program(draw, run.config, length, run.first_count)
+            # In the last bytes of the command behind them.
+            address = BASE + COMMAND_BYTES * (length + 1) - run.memory.bytes
+            contents = image([*program, Command("TABLE"), Command("TABLE")])
+            run.memory.errors = {address: response}
+            units = await run(contents, program, ends=False, longest=20, drain=120)
+            assert units.faults == []
+            assert (bench.get("dma_cause"), bench.get("dma_address")) == (cause, address)
+            assert not bench.get("finished")
+    run.memory.errors = {}
+    units = await run(image(program), program, longest=20)
+    assert bench.get("dma_cause") == Cause.NONE
+
+
+@cocotb.test()
+async def nothing_happens_before_the_run(dut: Any) -> None:
+    bench = await Bench.start(dut)
+    run = Run(bench)
+    run.memory.contents = bytearray(image([]))
+    bench.set("base", BASE)
+    await bench.run({}, {}, drain=40)
+    assert run.memory.bursts == []
+    assert not run.units.finished
+
+
+@cocotb.test()
+async def latency_and_throughput(dut: Any) -> None:
+    """As the documentation says, over all places of the turn in which queues are looked at."""
+    bench = await Bench.start(dut)
+    run = Run(bench)
+    beats = 256 // run.config.bus_width
+    waiting = Command("STORE", {}, {Unit.GEMM: (run.first_count + 1) % COUNTS})
+    pair, read, waited = [Command("GEMM"), waiting], set(), set()
+    for delay in range(21):
+        units = await run(image(pair), pair, longest=60 + delay, delay=delay)
+        (_, first), (_, second) = units.offered
+        read.add(first - run.memory.cycles[beats - 1])
+        # Else it was the reading that it waited for.
+        if units.finishes[0] > first + 2 * beats + 8:
+            waited.add(second - units.finishes[0])
+    lowest = Sequencer.LATENCY
+    assert read == {*range(lowest, lowest + 7)}, read
+    assert waited <= {*range(2, 9)}, waited
+    assert len(waited) > 3
+    for names, each in (("FETCH PATCHIFY WEIGHTS GEMM STORE", beats + 2), ("GEMM", 7)):
+        program = [Command(name) for name in names.split()] * 10
+        units = await run(image(program), program)
+        cycles = [cycle for _, cycle in units.offered]
+        average = (cycles[-1] - cycles[0]) / (len(program) - 1)
+        assert abs(average - max(each, beats + 2)) < 1, average
+
+
+@pytest.mark.parametrize(
+    ("unit", "config", "bus_width"),
+    [(Sequencer, CONFIG, 32), (Sequencer, WIDE, 64), (NearWrap, CONFIG, 128)],
+    ids=["32", "64", "128-wrap"],
+)
+def test_sequencer(unit, config, bus_width) -> None:
+    config = replace(config, bus_width=bus_width)
+    params = {"config": asdict(config), "first_count": unit.FIRST_COUNT}
+    simulate(unit(config=config), __name__, params=params)

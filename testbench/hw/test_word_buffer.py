@@ -1,0 +1,259 @@
+"""Bench of the word buffer against an array, access by access in the order of the cycles."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import cocotb
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from cocotb.triggers import FallingEdge
+
+from rootshift.hw import verilog
+from rootshift.hw.word_buffer import ReadPort, WordBuffer, chunk_write, write_stream
+from rootshift.isa import WORD_ADDRESS_WIDTH
+from rootshift.testbench.hw.bench import simulate
+from rootshift.testbench.hw.harness import Bench
+from rootshift.testbench.hw.patterns import PAIRS
+from rootshift.testbench.hw.verilate import lint
+
+CODES = {
+    "depth": 45,
+    "word_width": 12,
+    "parts": 3,
+    "banks": 4,
+    "readers": ("gemm", "attention", "weights"),
+    "writers": ("store", "layernorm", "attention", "patchify"),
+}
+RESIDUALS = {
+    "depth": 16,
+    "word_width": 32,
+    "parts": 1,
+    "banks": 1,
+    "readers": ("store", "layernorm"),
+    "writers": ("store",),
+}
+TINY = {
+    "depth": 1,
+    "word_width": 1,
+    "parts": 1,
+    "banks": 2,
+    "readers": ("x",),
+    "writers": ("x", "y"),
+}
+
+
+class FlatBuffer(wiring.Component):
+    """A word buffer whose streams are members of their own, as the bench wants them.
+
+    `chunk` writes a chunk of a word and zeros above it, by the last of the writers.
+    """
+
+    def __init__(self, sizes: dict[str, Any]) -> None:
+        self.buffer = WordBuffer(**sizes)
+        width, parts = self.buffer.word_width, self.buffer.parts
+        address = stream.Signature(WORD_ADDRESS_WIDTH)
+        chunk = {"address": WORD_ADDRESS_WIDTH, "place": range(parts), "chunk": width // parts}
+        members = {"chunk": In(stream.Signature(data.StructLayout(chunk)))}
+        for name in self.buffer.readers:
+            members |= {f"ask_{name}": In(address), f"word_{name}": Out(stream.Signature(width))}
+        for name in self.buffer.writers[:-1]:
+            members[f"write_{name}"] = In(write_stream(width, parts))
+        members |= {"fault_stb": Out(1), "fault_address": Out(WORD_ADDRESS_WIDTH)}
+        super().__init__(members)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.buffer = buffer = self.buffer
+        for name in buffer.readers:
+            port = ReadPort(buffer.word_width).create()
+            wiring.connect(m, port, getattr(buffer, f"read_{name}"))
+            m.d.comb += [
+                port.address.payload.eq(getattr(self, f"ask_{name}").payload),
+                port.address.valid.eq(getattr(self, f"ask_{name}").valid),
+                getattr(self, f"ask_{name}").ready.eq(port.address.ready),
+                getattr(self, f"word_{name}").payload.eq(port.word.payload),
+                getattr(self, f"word_{name}").valid.eq(port.word.valid),
+                port.word.ready.eq(getattr(self, f"word_{name}").ready),
+            ]
+        for name in buffer.writers[:-1]:
+            outside = wiring.flipped(getattr(self, f"write_{name}"))
+            wiring.connect(m, outside, getattr(buffer, f"write_{name}"))
+        last, chunk = getattr(buffer, f"write_{buffer.writers[-1]}"), self.chunk
+        values, mask = chunk_write(chunk.p.place, chunk.p.chunk, buffer.parts)
+        m.d.comb += [
+            last.p.address.eq(chunk.p.address),
+            last.p.data.eq(values),
+            last.p.mask.eq(mask),
+            last.valid.eq(chunk.valid),
+            chunk.ready.eq(last.ready),
+            self.fault_stb.eq(buffer.fault_stb),
+            self.fault_address.eq(buffer.fault_address),
+        ]
+        return m
+
+
+class Model:
+    """What the words are, and all that a run must give, from the cycles in which it accepted."""
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        self.depth, self.parts = params["depth"], params["parts"]
+        self.part_width = params["word_width"] // params["parts"]
+        self.readers, self.writers = params["readers"], params["writers"]
+        self.words = np.zeros(self.depth, np.int64)
+
+    def replay(
+        self, beats: dict[str, Any], cycles: dict[str, list[int]]
+    ) -> tuple[dict[str, list[int]], list[tuple[int, int]]]:
+        """Words per reader, and (cycle, address) of the faults; a read comes before a write of
+        its cycle."""
+        events = []
+        for rank, name in enumerate(self.readers):
+            for cycle, at in zip(cycles[f"ask_{name}"], beats[f"ask_{name}"], strict=True):
+                events.append((cycle, rank, name, int(at), 0, 0))
+        for name in [*(f"write_{writer}" for writer in self.writers[:-1]), "chunk"]:
+            for cycle, write in zip(cycles[name], self._writes(beats[name]), strict=True):
+                events.append((cycle, len(self.readers), "", *write))
+        words: dict[str, list[int]] = {name: [] for name in self.readers}
+        faults: dict[int, int] = {}
+        for cycle, _, name, at, value, mask in sorted(events):
+            if at >= self.depth:
+                faults.setdefault(cycle + 1, at)
+            if name:
+                words[name].append(int(self.words[at]) if at < self.depth else 0)
+            elif at < self.depth:
+                self.words[at] = self.words[at] & ~mask | value & mask
+        return words, sorted(faults.items())
+
+    def _writes(self, beats: dict[str, Any]) -> Iterator[tuple[int, int, int]]:
+        """Address, data and mask in bits of each write."""
+        ones = (1 << self.part_width) - 1
+        if "place" in beats:
+            for at, place, chunk in zip(*beats.values(), strict=True):
+                below = place * self.part_width
+                above = (1 << self.parts * self.part_width) - (1 << below)
+                yield int(at), int(chunk) << int(below), above
+        else:
+            for at, value, mask in zip(*beats.values(), strict=True):
+                spread = [ones << part * self.part_width for part in range(self.parts)]
+                yield int(at), int(value), sum(s for p, s in enumerate(spread) if mask >> p & 1)
+
+
+def accesses(rng: np.random.Generator, params: dict[str, Any], beats: int) -> dict[str, Any]:
+    """Random beats of every stream, a few of them beyond the depth, most in a few words."""
+
+    def addresses() -> np.ndarray:
+        near = rng.integers(0, params["depth"], beats)
+        far = rng.choice([params["depth"], params["depth"] + 1, (1 << 20) - 1], beats)
+        return np.where(rng.random(beats) < 0.05, far, near)
+
+    width, parts = params["word_width"], params["parts"]
+    found: dict[str, Any] = {f"ask_{name}": addresses() for name in params["readers"]}
+    for name in params["writers"][:-1]:
+        values = rng.integers(0, 1 << width, beats)
+        masks = rng.integers(0, 1 << parts, beats)
+        found[f"write_{name}"] = {"address": addresses(), "data": values, "mask": masks}
+    places = rng.integers(0, parts, beats)
+    chunks = rng.integers(0, 1 << width // parts, beats)
+    return found | {"chunk": {"address": addresses(), "place": places, "chunk": chunks}}
+
+
+async def watch_faults(bench: Bench, seen: list[tuple[int, int]]) -> None:
+    fall = FallingEdge(bench.dut.clk)
+    while True:
+        await fall
+        if bench.get("fault_stb"):
+            seen.append((bench.cycle, bench.get("fault_address")))
+
+
+@cocotb.test()
+async def reads_see_the_writes_before_them(dut):
+    bench = await Bench.start(dut)
+    params = bench.params
+    rng = np.random.default_rng(params["seed"])
+    model, faults = Model(params), []
+    every = np.arange(params["depth"])
+    await bench.run({"chunk": {"address": every, "place": 0 * every, "chunk": 0 * every}}, {})
+    cocotb.start_soon(watch_faults(bench, faults))
+    for run, (idle, pressure) in enumerate(PAIRS):
+        beats = accesses(rng, params, 120)
+        words = {f"word_{name}": 120 for name in params["readers"]}
+        got = await bench.run(beats, words, idle=idle, pressure=pressure, seed=run)
+        cycles = {name: source.cycles for name, source in bench.sources.items()}
+        expected, failed = model.replay(beats, cycles)
+        for name in params["readers"]:
+            bench.compare(f"{name}, {idle}, {pressure}", got[f"word_{name}"], expected[name])
+        bench.compare(f"faults, {idle}, {pressure}", faults, failed)
+        faults.clear()
+
+
+@cocotb.test()
+async def readers_that_count_up_share_the_banks(dut):
+    """Each keeps one word per cycle, but for a wait or two; of one bank the first has all."""
+    bench = await Bench.start(dut)
+    params, count = bench.params, 40
+    readers, banks = params["readers"], params["banks"]
+    for phase in range(banks):
+        counts = {
+            f"ask_{name}": (np.arange(count) + phase * rank) % params["depth"]
+            for rank, name in enumerate(readers)
+        }
+        await bench.run(counts, {f"word_{name}": count for name in readers})
+        taken = [np.array(bench.sources[f"ask_{name}"].cycles) for name in readers]
+        began = taken[0][0]
+        for rank, name in enumerate(readers):
+            given = np.array(bench.sinks[f"word_{name}"].cycles)
+            latency = np.full(count, WordBuffer.LATENCY)
+            bench.compare(f"{name}: latency", given - taken[rank], latency)
+            if banks == 1:
+                alone = began + rank * count + np.arange(count)
+                bench.compare(f"{name}: in its turn", taken[rank], alone)
+            else:
+                waits = int(taken[rank][-1] - began - count + 1)
+                bench.compare(f"{name}: waits {waits}, phase {phase}", 0 <= waits <= rank, True)
+
+
+@cocotb.test()
+async def writers_take_turns_by_priority(dut):
+    bench = await Bench.start(dut)
+    params = bench.params
+    beats = accesses(np.random.default_rng(1), params, 20)
+    writes = {name: beat for name, beat in beats.items() if not name.startswith("ask")}
+    await bench.run(writes, {})
+    names = [f"write_{name}" for name in params["writers"][:-1]] + ["chunk"]
+    cycles = [cycle for name in names for cycle in bench.sources[name].cycles]
+    bench.compare("cycles of writes", np.diff(cycles), np.ones(20 * len(names) - 1))
+
+
+@pytest.mark.parametrize("sizes", [CODES, RESIDUALS, TINY], ids=["codes", "residuals", "tiny"])
+def test_word_buffer(sizes):
+    seed = sizes["depth"]
+    print(f"seed {seed}")
+    print(simulate(FlatBuffer(sizes), __name__, params={**sizes, "seed": seed}))
+
+
+@pytest.mark.parametrize("sizes", [CODES, RESIDUALS, TINY], ids=["codes", "residuals", "tiny"])
+def test_verilog_is_clean(sizes):
+    assert lint(verilog.convert(WordBuffer(**sizes), "WordBuffer"), "WordBuffer") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("depth", (1 << 20) + 1, ValueError, "depth must be 1 to 1048576, not 1048577"),
+        ("depth", 4.0, TypeError, "depth must be an integer, not 4.0"),
+        ("word_width", 0, ValueError, "word_width must be 1 to 4096, not 0"),
+        ("parts", 5, ValueError, "parts must divide the 12 bits of a word, not 5"),
+        ("banks", 3, ValueError, "banks must be a power of two, not 3"),
+        ("readers", "gemm", TypeError, "readers must be a sequence of names, not 'gemm'"),
+        ("readers", (), ValueError, r"readers must be one or more different names, not \(\)"),
+        ("writers", ("a", "a"), ValueError, "writers must be one or more different names, not"),
+        ("writers", (1,), TypeError, "writers must be names, not 1"),
+        ("writers", ("a b",), ValueError, "writers must be identifiers, not 'a b'"),
+    ],
+)
+def test_wrong_parameters(name, value, error, message):
+    with pytest.raises(error, match=message):
+        WordBuffer(**{**CODES, name: value})
