@@ -104,7 +104,10 @@ class LayerNormUnit(wiring.Component):
         )
 
     def latency(self, channels: int) -> int:
-        """Cycles from the acceptance of a command to its first write, where nothing waits."""
+        """Cycles from the acceptance of a command to its first write, where nothing waits.
+
+        That is a command that loads its parameters.
+        """
         words = -(-channels // self.lanes)
         record, bus = RECORD_BYTES * self.lanes, self.bus_width // 8
         load = max(words, -(-words * record // bus)) + 1
@@ -133,8 +136,11 @@ class LayerNormUnit(wiring.Component):
         with m.If(written):
             m.d.sync += self.busy.eq(0)
 
-        self._load(m, start, offered, loaded)
-        reading = self._read(m, loaded, held)
+        # Parameters that are kept are there, but the operands only a cycle after the start.
+        kept = Signal()
+        m.d.sync += kept.eq(start & offered.keep)
+        self._load(m, start & ~offered.keep, offered, loaded)
+        reading = self._read(m, loaded | kept, held)
         self._write(m, start, offered, held, written)
         moved = self.parameters.valid & self.parameters.ready
         moved |= self.read.word.valid & self.read.word.ready
@@ -178,7 +184,7 @@ class LayerNormUnit(wiring.Component):
         with m.If(start):
             m.d.sync += [loading.eq(1), left.eq(offered.channels)]
 
-    def _read(self, m: Module, loaded: Signal, held: Any) -> Signal:
+    def _read(self, m: Module, loaded: Value, held: Any) -> Signal:
         """Send LayerNorm all rows; return whether any address is still to be asked for."""
         address, word = self.read.address, self.read.word
         asking, row_end = Signal(), Signal()

@@ -241,6 +241,7 @@ INSTRUCTIONS = (
         Unit.LAYERNORM,
         "Takes its parameters from the stream, then normalizes rows of the residual buffer.",
         (
+            Operand("keep", 1, "1: takes none, and keeps those of the LAYERNORM before."),
             _word("base", "First word of the first row."),
             _word("row_stride", "Words between rows."),
             _count("rows", TOKENS_WIDTH, "Rows."),

@@ -141,19 +141,23 @@ class Program:
         rows = [np.frombuffer(memory, "<i4", self.classes, start) for start in starts]
         return np.stack(rows).astype(np.int32)
 
+    def files(self) -> dict[str, bytes]:
+        """Name -> content of the files that `save` writes."""
+        text = disassemble(self.code).encode()
+        return {IMAGE: self.image, MAP: _render(self._map()), TEXT: text}
+
     def save(self, directory: str | Path) -> None:
         """Write atomically: `directory` is the old program or the new one, never a part of it.
 
         Raises: ProgramError where `directory` exists and is not a program, or cannot be written.
         """
-        target = Path(directory)
-        files = {IMAGE: self.image, MAP: _render(self._map()), TEXT: disassemble(self.code)}
+        target, files = Path(directory), self.files()
         try:
             if target.exists() and (
                 not target.is_dir() or {entry.name for entry in target.iterdir()} - files.keys()
             ):
                 raise ProgramError(f"{target} must be a new, empty or program directory")
-            write_folder(target, files | {TEXT: files[TEXT].encode()})
+            write_folder(target, files)
         except OSError as error:
             known = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
             raise ProgramError(f"{target}: cannot be written: {known or error}") from None

@@ -15,21 +15,21 @@ from .lower import Lowering
 
 
 def compile_program(
-    artifact: Artifact, config: AcceleratorConfig, images: int = 1, norm_bands: int = 1
+    artifact: Artifact, config: AcceleratorConfig, images: int = 1, norm_bands: int | None = None
 ) -> Program:
     """The program that infers `images` images, one after the other.
 
     The next image is cut into patches as soon as the code buffer has room for it.
 
     Parameters: `norm_bands`, bands of tokens in which a LayerNorm works beside the product that
-    makes its rows; more than one streams that product's last weights, and the parameters, anew
-    for each band.
+    makes its rows, and the one that takes them; more than one streams a few of their weights anew
+    for each band. None: four, or fewer where bands would be shorter than a tile's loading.
     Raises: ProgramError or ConfigError for an artifact that the accelerator cannot run: the
     operator or buffer, what it needs and what there is; ProgramError for fewer images than one.
     """
     if images < 1:
         raise ProgramError(f"images must be at least 1, not {images}")
-    if norm_bands < 1:
+    if norm_bands is not None and norm_bands < 1:
         raise ProgramError(f"norm_bands must be at least 1, not {norm_bands}")
     steps = steps_of(artifact)
     _check_widths(artifact, config)

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from math import gcd
+
+import numpy as np
 
 from ...artifact import Artifact
 from ...buffers import tiled
@@ -17,6 +20,11 @@ from .packing import pack_layernorm
 from .patches import PatchBands
 from .products import Part, Products
 
+BANDS = 4
+"""Bands that hide a LayerNorm well; more would stream more weights again."""
+ROW_CYCLES, NORM_LATENCY = 10, 128
+"""About the fewest cycles between rows of a LAYERNORM, and from the array's outputs to codes."""
+
 
 class Lowering(Products):
     """Emits the commands of steps, image by image.
@@ -30,10 +38,12 @@ class Lowering(Products):
         config: AcceleratorConfig,
         emitter: Emitter,
         patches: Patches,
-        norm_bands: int,
+        norm_bands: int | None,
     ) -> None:
         super().__init__(artifact, config, emitter)
         self.bands, self.norm_bands = PatchBands(self, patches), norm_bands
+        # Normalizations whose last band may be at work when their first product begins.
+        self.late: dict[str, tuple[Norm, range]] = {}
 
     def steps(self, steps: Sequence[Step], image: int) -> None:
         """The commands of steps that follow each other."""
@@ -47,12 +57,20 @@ class Lowering(Products):
     def overlaps(self, step: Step, following: Step) -> bool:
         """Whether rows can be normalized while `step` still makes others."""
         return (
-            self.norm_bands > 1
-            and isinstance(step, Product)
+            isinstance(step, Product)
             and step.add is not None
             and isinstance(following, Norm)
             and not following.pooled
+            and self.number_of_bands(following) > 1
         )
+
+    def number_of_bands(self, norm: Norm) -> int:
+        """Bands of tokens of a product and the normalization of its rows."""
+        tokens = self.plan.tensors[norm.norm.name].tokens
+        if self.norm_bands is not None:
+            return min(self.norm_bands, tokens)
+        # Tiles of fewer vectors would wait for their weights.
+        return min(BANDS, tokens // (self.config.rows + self.config.cols))
 
     def step(self, step: Step, image: int, norm: Norm | None = None) -> None:
         """The commands of one step, and of `norm`, which works beside it."""
@@ -68,19 +86,21 @@ class Lowering(Products):
             self.mean(step, image)
 
     def norm(self, step: Norm, image: int, rows: range | None = None) -> None:
-        """FETCH of parameters and LAYERNORM, of all rows or of some."""
+        """FETCH of parameters and LAYERNORM, of all rows or of some; the first brings them."""
         norm, tensor = step.norm, self.plan.tensors[step.norm.name]
         rows = range(tensor.tokens) if rows is None else rows
         out = self.base[norm.name] + rows.start
         chunks, lanes, beat = self.chunks(norm.gain.size), self.config.lanes, self.emitter.beat
-        self.emitter.fetch(
-            f"{norm.name}.parameters",
-            lambda: pack_layernorm(norm.gain, norm.offset, lanes, beat),
-            Destination.LAYERNORM,
-        )
+        if not rows.start:
+            self.emitter.fetch(
+                f"{norm.name}.parameters",
+                lambda: pack_layernorm(norm.gain, norm.offset, lanes, beat),
+                Destination.LAYERNORM,
+            )
         self.emitter.command(
             "LAYERNORM",
             {
+                "keep": int(rows.start > 0),
                 "base": rows.start * chunks,
                 "row_stride": chunks,
                 "rows": len(rows),
@@ -112,10 +132,12 @@ class Lowering(Products):
         digits = -(-step.gemm.weight_width // self.stationary_width)
         channels = len(step.gemm.weight)
         groups = -(-channels // self.config.cols)
-        last = min(groups, -(-self.chunks(channels) // (source.tiles * digits)))
-        number = min(self.norm_bands, tensor.tokens)
+        number = self.number_of_bands(norm)
         ends = [tensor.tokens * band // number for band in range(number + 1)]
         bands = [range(*pair) for pair in pairwise(ends)]
+        tokens = len(bands[-1])
+        last = min(groups, -(-self.norm_cycles(norm, tokens) // (source.tiles * digits * tokens)))
+        self.late[norm.norm.name] = norm, bands[-1]
         parts = [Part(groups - last, last, band.start, len(band)) for band in bands]
         whole = [Part(0, groups - last, 0, tensor.tokens)] if last < groups else []
 
@@ -127,6 +149,27 @@ class Lowering(Products):
                 self.norm(norm, image, bands[band])
 
         return [*whole, *parts], then
+
+    def norm_cycles(self, norm: Norm, rows: int) -> int:
+        """About the cycles of a LAYERNORM of so many rows."""
+        return rows * max(self.chunks(norm.norm.gain.size), ROW_CYCLES) + NORM_LATENCY
+
+    def following(self, step: Product, outputs: np.ndarray, norm: Norm, late: range) -> list[Part]:
+        """A product behind a banded normalization, whose last band may still be at work.
+
+        Its first groups go over the earlier tokens, then over those of the last band: as many
+        groups as the array needs to be as long at the former as the normalization at the latter.
+        """
+        source = self.plan.tensors[norm.norm.name]
+        groups = self.groups(outputs)
+        passes = source.tiles * -(-step.gemm.weight_width // self.stationary_width)
+        first = -(-self.norm_cycles(norm, len(late)) // (passes * late.start))
+        # Groups that begin with a whole word.
+        whole = self.config.rows // gcd(self.config.rows, self.config.cols)
+        first = min(groups, -(-first // whole) * whole)
+        parts = [Part(0, first, 0, late.start), Part(0, first, late.start, len(late))]
+        rest = Part(first, groups - first, 0, source.tokens)
+        return [*parts, rest] if rest.groups else parts
 
     def mean(self, step: Mean, image: int) -> None:
         """POOL, into row 0."""
@@ -177,6 +220,8 @@ class Lowering(Products):
                 "stride": tensor.tokens,
             }
         parts, then = ([], None) if norm is None else self.banded(step, norm, image)
+        if gemm.inputs[0] in self.late:
+            parts = self.following(step, outputs, *self.late.pop(gemm.inputs[0]))
         self.product(
             gemm,
             {

@@ -27,6 +27,11 @@ class Part:
     tokens: int
 
 
+def last_used(places: np.ndarray) -> int:
+    """Places up to the last that holds a channel."""
+    return int(np.flatnonzero(places >= 0)[-1]) + 1
+
+
 class Products:
     """Emits the commands of products, and knows where code tensors lie.
 
@@ -58,6 +63,10 @@ class Products:
         """Chunks of `lanes` that hold `channels`."""
         return -(-channels // self.config.lanes)
 
+    def groups(self, outputs: np.ndarray) -> int:
+        """Groups of columns that outputs, channels at their places or -1, take."""
+        return -(-last_used(outputs) // self.config.cols)
+
     def words(self, tensor: CodeTensor) -> Region:
         """Where a tensor lies."""
         return Region(Space.CODES, self.base[tensor.name], tensor.words)
@@ -81,8 +90,8 @@ class Products:
         in fill places; `then` is called after each of `parts`, with its number.
         """
         config, emitter = self.config, self.emitter
-        used = int(np.flatnonzero(outputs >= 0)[-1]) + 1
-        groups, digits = -(-used // config.cols), -(-gemm.weight_width // self.stationary_width)
+        groups, used = self.groups(outputs), last_used(outputs)
+        digits = -(-gemm.weight_width // self.stationary_width)
         token = placed.pop("token", 0)
         for number, part in enumerate(parts or [Part(0, groups, 0, source["tokens"])]):
             first = part.group * config.cols // config.lanes
@@ -105,6 +114,9 @@ class Products:
             taken = target | {"tokens": part.tokens, "groups": part.groups, "chunks": chunks}
             if target["mode"] == Mode.RESIDUAL:
                 taken["base"] += part.token * target["stride"] + first
+            elif "base" in target:
+                words = first * config.lanes // config.rows
+                taken["base"] += part.token + words * target["stride"]
             self.store(
                 taken,
                 event,
@@ -177,6 +189,5 @@ class Products:
         maker = self.artifact[tensor.name]
         if not isinstance(maker, GeluTable):
             return 0
-        used = int(np.flatnonzero(tensor.channels >= 0)[-1]) + 1
-        written = tensor.channels[: self.chunks(used) * self.config.lanes]
+        written = tensor.channels[: self.chunks(last_used(tensor.channels)) * self.config.lanes]
         return int(maker.table[0]) * int(np.count_nonzero(written < 0))

@@ -32,6 +32,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     check_replaceable(out / "artifact")
     began = time.perf_counter()
 
+    from ..hw.compiler import compile_program
     from ..quant.quantize import quantize
     from ..testbench.hw.replay import replay
     from ..testbench.hw.verilate import BuildError
@@ -52,7 +53,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
     pixels = images.pixels(0)
     with progress_bar("3/4 generate Verilog") as progress:
-        files = output_files(artifact, config, pixels, progress)
+        program = compile_program(artifact, config)
+        files = output_files(artifact, program, pixels[None], progress)
     write_all(out / "generated", files)
 
     try:
@@ -94,7 +96,7 @@ def render(result: dict[str, Any]) -> str:
     ]
     lines += [
         "",
-        f"Verilog for a {result['array']} array, memory images, C header, test vectors:",
+        f"Verilog for a {result['array']} array, program, C driver, test vectors:",
         f"  {result['files']} files -> {result['generated']}",
         "",
         "The whole model on a test image, pixels to logits, every operator on its Verilog unit,",

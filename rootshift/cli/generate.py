@@ -1,20 +1,26 @@
-"""`rootshift generate`: Verilog, memory images, C header and test vectors."""
+"""`rootshift generate`: the accelerator in Verilog, its program, a C driver and test vectors."""
 
 import argparse
-import json
+from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .. import csr_text, isa_text, program_text
 from ..artifact import Artifact
-from ..config import AcceleratorConfig
-from ..errors import ArtifactError, OutputError
+from ..errors import ImageError, OutputError
 from ..output import write_if_changed
+from ..program import Program
+from ..sim.golden.model import GoldenModel
 from .progress import Progress, progress_bar
 from .sources import accelerator_config, add_config_arguments, one_image, place
 
+MODULE = "rootshift"
+"""Name of the Verilog module and of the files around it."""
 _NOISE_SEED = 0
+_DRIVER = ("rootshift.h", "rootshift.c")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,65 +29,84 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser)
     parser.add_argument("--out", required=True, type=place, metavar="DIR")
     parser.add_argument(
+        "--images", type=int, default=1, metavar="N", help="images that one run infers, 1"
+    )
+    parser.add_argument(
         "--image",
         type=place,
+        action="append",
+        default=[],
         metavar="FILE",
-        help="image of the test vectors; seeded noise if left out",
+        help="image of the test vectors, given up to N times; seeded noise where left out",
     )
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """JSON: out, array, units (Verilog modules), files, written (files whose content changed)."""
+    """JSON: out, array, images, commands, program_bytes, files, written (files that changed)."""
+    from ..hw.compiler import compile_program
+
     artifact = Artifact.load(options.artifact)
     config = accelerator_config(options, artifact)
-    if options.image is None:
-        noise = np.random.default_rng(_NOISE_SEED)
-        pixels = noise.integers(0, 256, (1, *artifact.preprocessing.shape), dtype=np.uint8)
-    else:
-        pixels = one_image(options.image, artifact.preprocessing)
+    if len(options.image) > options.images >= 1:
+        raise ImageError(
+            f"--image must be given at most {options.images} times, as --images says, "
+            f"not {len(options.image)}"
+        )
     with progress_bar("generate") as progress:
-        files = output_files(artifact, config, pixels[0], progress)
+        progress(0, 1, "program")
+        program = compile_program(artifact, config, options.images)
+        pixels = vector_pixels(artifact, options.images, options.image)
+        files = output_files(artifact, program, pixels, progress)
     return {
         "out": options.out,
         "array": f"{config.rows}x{config.cols}",
-        "units": sum(name.endswith(".v") for name in files),
+        "images": program.images,
+        "commands": len(program.commands),
+        "program_bytes": len(program.image),
         "files": len(files),
         "written": write_all(Path(options.out), files),
     }
 
 
+def vector_pixels(artifact: Artifact, images: int, paths: Sequence[str]) -> np.ndarray:
+    """The images of the test vectors: those at `paths`, then noise. uint8 [images, H, W, C]."""
+    shape = artifact.preprocessing.shape
+    pixels = np.random.default_rng(_NOISE_SEED).integers(0, 256, (images, *shape), dtype=np.uint8)
+    for number, path in enumerate(paths):
+        pixels[number] = one_image(path, artifact.preprocessing)[0]
+    return pixels
+
+
 def output_files(
-    artifact: Artifact, config: AcceleratorConfig, pixels: np.ndarray, progress: Progress
+    artifact: Artifact, program: Program, pixels: np.ndarray, progress: Progress
 ) -> dict[str, bytes]:
     """Path below the output directory -> content.
 
-    Raises: ArtifactError where a name cannot be a file's or there is no encoder block.
+    Parameters: `program` of `artifact`; `pixels` uint8 [images, H, W, C] of the test vectors.
     """
-    from ..hw.memory import c_header, hex_image, memory_images
-    from ..hw.units import units
+    from ..hw.top import Accelerator
     from ..hw.verilog import convert
-    from ..sim.vectors import block_tensors, tensor_widths
 
-    for operator in artifact.operators:
-        if "/" in operator.name:
-            raise ArtifactError(f"{operator.name!r}: name must be a file name to generate files")
-    try:
-        tensors = block_tensors(artifact, pixels)
-    except KeyError:
-        raise ArtifactError("operators must form an encoder block named blocks.0") from None
-    files = {"config.toml": config.to_toml().encode()}
-    components = units(config)
-    for done, (name, component) in enumerate(components.items()):
-        progress(done, len(components), name)
-        files[f"rtl/{name}.v"] = convert(component, name).encode()
-    files["include/rootshift_model.h"] = c_header(artifact, config).encode()
-    files |= {f"memory/{name}": text for name, text in memory_images(artifact).items()}
-    widths, index = tensor_widths(artifact), {}
-    for name, values in tensors.items():
-        files[f"vectors/{name}.hex"] = hex_image(values, widths[name])
-        index[name] = {"shape": list(values.shape), "width": widths[name]}
-    files["vectors/index.json"] = (json.dumps(index, indent=1) + "\n").encode()
-    return files
+    progress(0, 2, "test vectors")
+    logits = GoldenModel(artifact).run(pixels).logits
+    progress(1, 2, "Verilog")
+    verilog = convert(Accelerator(config=program.config), MODULE)
+    step = artifact.operators[-1].scale
+    headers = {
+        "csr": csr_text.c_header_text(),
+        "isa": isa_text.c_header_text(),
+        "program": program_text.c_header_text(program, step),
+    }
+    driver = resources.files("rootshift.hw") / "driver"
+    return {
+        "config.toml": program.config.to_toml().encode(),
+        f"rtl/{MODULE}.v": verilog.encode(),
+        **{f"program/{name}": content for name, content in program.files().items()},
+        **{f"include/{MODULE}_{name}.h": text.encode() for name, text in headers.items()},
+        **{f"driver/{name}": (driver / name).read_bytes() for name in _DRIVER},
+        "vectors/pixels.bin": pixels.tobytes(),
+        "vectors/logits.bin": logits.astype("<i4").tobytes(),
+    }
 
 
 def write_all(out: Path, files: dict[str, bytes]) -> int:
@@ -94,6 +119,7 @@ def write_all(out: Path, files: dict[str, bytes]) -> int:
 def render(result: dict[str, Any]) -> str:
     """Text for people."""
     return (
-        f"{result['units']} Verilog modules for a {result['array']} array, "
-        f"{result['files']} files in all, {result['written']} new or changed -> {result['out']}"
+        f"Verilog of a {result['array']} array and a program of {result['commands']} commands, "
+        f"{result['program_bytes']} bytes; {result['files']} files in all, "
+        f"{result['written']} new or changed -> {result['out']}"
     )

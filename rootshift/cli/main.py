@@ -15,7 +15,7 @@ COMMANDS = {
     "demo": "the whole flow on the embedded model",
     "quantize": "calibrate a pretrained ViT and export it as integers",
     "evaluate": "accuracy of an artifact at float, fake or integer level",
-    "generate": "Verilog, memory images, C header and test vectors",
+    "generate": "Verilog, program, C driver and test vectors",
     "simulate": "run one image through an engine",
 }
 """Command -> what it does; the module of the same name has `add_arguments`, `run` and `render`."""

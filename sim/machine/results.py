@@ -130,9 +130,11 @@ def norm(state: State, command: Command) -> Steps:
     """Parameters from the stream, then rows of the residual buffer to codes."""
     lanes, channels = state.config.lanes, command["channels"]
     chunks = -(-channels // lanes)
-    data, size = bytearray(), 6 * lanes * chunks
-    yield from state.take(Destination.LAYERNORM, size + state.padding(size), data)
-    records = np.frombuffer(data, np.uint8, size).reshape(chunks, 6 * lanes)
+    size = 6 * lanes * chunks
+    if not command["keep"]:
+        state.norm = bytearray()
+        yield from state.take(Destination.LAYERNORM, size + state.padding(size), state.norm)
+    records = np.frombuffer(state.norm, np.uint8, size).reshape(chunks, 6 * lanes)
     gain = np.ascontiguousarray(records[:, : 2 * lanes]).view("<i2").reshape(-1)[:channels]
     offset = np.ascontiguousarray(records[:, 2 * lanes :]).view("<i4").reshape(-1)[:channels]
     for first in range(0, command["rows"], ROWS_AT_ONCE):

@@ -74,7 +74,7 @@ class State:
         self.streams = {destination: bytearray() for destination in Destination}
         self.weights, self.outputs = Fifo(room.groups), Fifo(room.groups)
         self.log_codes = Fifo(room.codes)
-        self.table = np.zeros(256, np.uint8)
+        self.table, self.norm = np.zeros(256, np.uint8), bytearray()
         self.pixels = np.zeros(0, np.uint8)
         self.beats: dict[str, list[np.ndarray]] = {name: [] for name in PROBES}
         self.saturated: Counter[str] = Counter()

@@ -153,8 +153,8 @@ class TestLayout:
         ]
         store, norm = "STORE", "LAYERNORM"
         assert order == [
-            (store, 0), (store, 0), (store, 2), (norm, 0), (store, 4), (norm, 2), (store, 6),
-            (norm, 4), (norm, 6),
+            (store, 0), (store, 2), (norm, 0), (store, 4), (norm, 2), (store, 6), (norm, 4),
+            (norm, 6),
         ]  # fmt: skip
 
     def test_a_pixel_of_a_wide_design_has_one_digit(self) -> None:
