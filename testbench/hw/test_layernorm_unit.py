@@ -48,6 +48,7 @@ class Unit:
         width = int(random(3, self.width + 1))
         stride = rows + int(random(0, 3))
         return {
+            "keep": 0,
             "base": int(random(0, WORDS - rows * row_stride + 1)),
             "row_stride": row_stride,
             "rows": rows,
@@ -109,7 +110,9 @@ class Unit:
     async def check(self, orders: list[Order], run: int = 0, **patterns: str) -> dict:
         """Run commands; hold reads, writes, probes, counts and handshake against the model."""
         bench = self.bench
-        parameters = [self.channels(order) for order in orders]
+        parameters = []
+        for order in orders:
+            parameters.append(parameters[-1] if order["keep"] else self.channels(order))
         expected = [self.writes(o, *p) for o, p in zip(orders, parameters, strict=True)]
         writes = np.concatenate([rows for rows, _ in expected])
         self.read.play(patterns.get("idle", "always"), patterns.get("pressure", "always"), run)
@@ -118,7 +121,13 @@ class Unit:
         bench.set("clear_stb", 0)
         sent = {
             "command": command_beats("LAYERNORM", orders),
-            "parameters": np.concatenate([self.stream(*p) for p in parameters]),
+            "parameters": np.concatenate(
+                [
+                    self.stream(*p)
+                    for order, p in zip(orders, parameters, strict=True)
+                    if not order["keep"]
+                ]
+            ),
         }
         names = "busy", "stall", "done_stb", "normalized", "write__valid", "write__ready"
         watch = Watch(bench, *names, "command__ready")
@@ -175,6 +184,10 @@ async def writes_equal_golden(dut):
         for number in range(3):
             channels = min(unit.depth, max(1, sizes[(run + 2 * number) % len(sizes)]))
             orders.append(unit.order(int(unit.rng.integers(1, 6)), channels))
+        # Other rows with the same parameters, between two commands that bring theirs.
+        moved = unit.order(int(unit.rng.integers(1, 6)), orders[1]["channels"])
+        same = {name: orders[1][name] for name in ("channels", "epsilon", "shift", "high")}
+        orders.insert(2, moved | same | {"keep": 1})
         await unit.check(orders, run, idle=idle, pressure=pressure)
 
 
