@@ -37,7 +37,8 @@ class Accelerator(wiring.Component):
     config : AcceleratorConfig
         Sizes and widths.
     probes : bool
-        Whether there are ports that show what the units give, for simulation.
+        Whether there is a member more, the output `probe`, which shows what the units give to a
+        simulation: see `docs/accelerator.md`, Probes.
 
     Members
     -------
@@ -47,11 +48,10 @@ class Accelerator(wiring.Component):
         Memory: program, constants, images and logits; `bus_width` bits of data, 40 of address.
     irq : Out(1)
         High while an enabled event waits for its acknowledgement.
-    probe : Out(struct)
-        With `probes` alone: what `docs/accelerator.md`, Probes, lists.
 
-    Latency: as the program says; `CYCLES` counts it.
-    Throughput: `rows * cols` multiplications per cycle.
+    Latency: that of the program; the register CYCLES counts it.
+    Throughput: `rows * cols` multiplications per cycle. Units work side by side, as far as the
+    program's waits allow.
 
     Raises
     ------

@@ -1,5 +1,7 @@
 """A program as a C header: where its parts lie in memory, and the design that it was made for."""
 
+from zlib import adler32
+
 from .csr import pack_config
 from .isa import ADDRESS_WIDTH
 from .program import Program
@@ -35,6 +37,7 @@ def c_constants(program: Program, logit_step: float) -> dict[str, str]:
     words = ", ".join(f"0x{word:x}u" for word in pack_config(program.config))
     return {
         "ROOTSHIFT_PROGRAM_CONFIG": f"{{{words}}}",
+        "ROOTSHIFT_PROGRAM_ADLER32": f"0x{adler32(program.image):x}u",
         **{f"ROOTSHIFT_{name}": f"{number}u" for name, number in numbers.items()},
         "ROOTSHIFT_LOGIT_STEP": float(logit_step).hex(),
     }
@@ -44,7 +47,8 @@ def c_header_text(program: Program, logit_step: float) -> str:
     """The C header; `logit_step` as `c_constants` takes it.
 
     ROOTSHIFT_PROGRAM_CONFIG initializes an array with the words of the register CONFIG,
-    ROOTSHIFT_LOGIT_STEP is a hexadecimal float of C99 (or C++17).
+    ROOTSHIFT_PROGRAM_ADLER32 is the checksum of program.bin (RFC 1950), ROOTSHIFT_LOGIT_STEP a
+    hexadecimal float of C99 (or C++17).
     """
     lines = [_COMMENT, "#ifndef ROOTSHIFT_PROGRAM_H", "#define ROOTSHIFT_PROGRAM_H", ""]
     lines += [f"#define {name} {text}" for name, text in c_constants(program, logit_step).items()]

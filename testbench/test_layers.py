@@ -45,7 +45,7 @@ ALLOWED = {
 INSIDE_FUNCTIONS = {
     "contract": {"PIL"},
     "sim": {"hw"},
-    "cli": {"quant", "hw", "testbench", "torch"},
+    "cli": {"quant", "hw", "torch"},
 }
 """The same for imports inside a function, which cost nothing until it is called."""
 
@@ -169,17 +169,9 @@ def test_every_package_is_installed() -> None:
         assert module_name(f"{folder}/__init__.py") == name
 
 
-def test_what_the_product_imports_of_the_benches_is_installed() -> None:
-    setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    packages = setup["tool"]["setuptools"]["packages"]
-    used = {
-        name.rpartition(".")[0].rpartition(".")[0]
-        for path in PRODUCT
-        for name, _ in imports(path)
-        if layer_of(name) == "testbench"
-    }
-    assert used
-    assert used <= set(packages)
+def test_the_product_imports_nothing_of_the_benches() -> None:
+    used = {layer_of(name) for path in PRODUCT for name, _ in imports(path)}
+    assert "testbench" not in used
 
 
 def test_every_library_is_a_dependency() -> None:

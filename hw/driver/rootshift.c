@@ -15,6 +15,15 @@ static uint32_t status(const rootshift_device *device) {
     return ROOTSHIFT_READ(device, ROOTSHIFT_STATUS_OFFSET);
 }
 
+static uint32_t adler32(const uint8_t *bytes, size_t count) {
+    uint32_t low = 1, high = 0;
+    while (count--) {
+        low = (low + *bytes++) % 65521u;
+        high = (high + low) % 65521u;
+    }
+    return high << 16 | low;
+}
+
 rootshift_result rootshift_open(const rootshift_device *device) {
     static const uint32_t config[ROOTSHIFT_CONFIG_WORDS] = ROOTSHIFT_PROGRAM_CONFIG;
     const uint64_t last = device->address + ROOTSHIFT_PROGRAM_BYTES - 1u;
@@ -35,6 +44,8 @@ rootshift_result rootshift_open(const rootshift_device *device) {
 }
 
 rootshift_result rootshift_load(const rootshift_device *device, const uint8_t *program) {
+    if (adler32(program, ROOTSHIFT_PROGRAM_BYTES) != ROOTSHIFT_PROGRAM_ADLER32)
+        return ROOTSHIFT_OTHER_PROGRAM;
     if (status(device) & ROOTSHIFT_STATUS_BUSY_MASK) return ROOTSHIFT_BUSY;
     memcpy(device->memory, program, ROOTSHIFT_PROGRAM_BYTES);
     ROOTSHIFT_CLEAN(device->memory, ROOTSHIFT_PROGRAM_BYTES);

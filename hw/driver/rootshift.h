@@ -62,6 +62,7 @@ typedef enum {
     ROOTSHIFT_NOT_THERE,     /* what answers is no Rootshift accelerator */
     ROOTSHIFT_OTHER_VERSION, /* its registers have another major version, or an older minor one */
     ROOTSHIFT_OTHER_CONFIG,  /* the program was compiled for another configuration */
+    ROOTSHIFT_OTHER_PROGRAM, /* program.bin is not the one that the headers were generated with */
     ROOTSHIFT_BAD_PLACE,     /* the address is not aligned, or too high for the accelerator */
     ROOTSHIFT_NO_SUCH_IMAGE, /* the program has fewer images */
     ROOTSHIFT_IDLE,          /* nothing has been started since reset */
@@ -78,8 +79,8 @@ typedef struct {
 /* Check that the device is there and that the program fits it. */
 rootshift_result rootshift_open(const rootshift_device *device);
 
-/* Copy program.bin, ROOTSHIFT_PROGRAM_BYTES, to where it runs; ROOTSHIFT_BUSY during a run. Once is
- * enough: runs change nothing of it but the logits. */
+/* Check program.bin, ROOTSHIFT_PROGRAM_BYTES, and copy it to where it runs; ROOTSHIFT_BUSY during a
+ * run. Once is enough: runs change nothing of it but the logits. */
 rootshift_result rootshift_load(const rootshift_device *device, const uint8_t *program);
 
 /* Copy image `n` (uint8 [height][width][channels]) to where the program reads it. */

@@ -2,14 +2,12 @@
 
 import argparse
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..artifact import check_replaceable
 from ..bits import Bits
 from ..config import AcceleratorConfig, parse_array
-from ..errors import ToolError
 from ..sim.golden.model import GoldenModel
 from .evaluate import LEVELS, measure
 from .generate import output_files, write_all
@@ -25,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """JSON: artifact, accuracy per level, files, label, units, compared, mismatches, seconds."""
+    """JSON: artifact, accuracy per level, files, label, cycles, compared, mismatches, seconds."""
     bits = Bits.parse(options.bits)
     parse_array(options.array)
     out = Path(options.out)
@@ -34,8 +32,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
     from ..hw.compiler import compile_program
     from ..quant.quantize import quantize
-    from ..testbench.hw.replay import replay
-    from ..testbench.hw.verilate import BuildError
+    from ..sim.rtl.inference import design, infer
 
     with progress_bar("1/4 calibrate and reparameterize") as progress:
         artifact = quantize(
@@ -57,12 +54,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         files = output_files(artifact, program, pixels[None], progress)
     write_all(out / "generated", files)
 
-    try:
-        with progress_bar("4/4 simulate with Verilator") as progress:
-            replayed = replay(artifact, pixels, config, blocks=None, progress=progress)
-    except BuildError as error:
-        raise ToolError(str(error)) from error
-    logits = GoldenModel(artifact).run(pixels[None]).logits[0]
+    with progress_bar("4/4 simulate with Verilator") as progress:
+        progress(0, 2, "compile the design")
+        design(config)
+        progress(1, 2, "run the program")
+        names = [operator.name for operator in artifact.operators]
+        golden = GoldenModel(artifact).run(pixels[None], names)
+        rtl = infer(artifact, program, pixels[None], golden)
     return {
         "artifact": str(out / "artifact"),
         "generated": str(out / "generated"),
@@ -71,12 +69,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "operators": len(artifact.operators),
         **accuracy,
         "files": len(files),
-        "label": int(logits.argmax()),
+        "commands": len(program.commands),
+        "label": int(rtl.pop("logits")[0].argmax()),
+        "golden_label": int(golden.logits[0].argmax()),
         "expected_label": int(images.labels[0]),
-        "units": [asdict(unit) for unit in replayed],
-        "compared": sum(unit.compared for unit in replayed),
-        "mismatches": sum(unit.mismatches for unit in replayed),
-        "cycles": sum(unit.cycles for unit in replayed),
+        **rtl,
         "seconds": round(time.perf_counter() - began, 1),
     }
 
@@ -99,23 +96,16 @@ def render(result: dict[str, Any]) -> str:
         f"Verilog for a {result['array']} array, program, C driver, test vectors:",
         f"  {result['files']} files -> {result['generated']}",
         "",
-        "The whole model on a test image, pixels to logits, every operator on its Verilog unit,",
-        "values and counts of saturated values, Verilator against golden (cutting patches and",
-        "picking the class token only move data and are left out):",
-        f"  {'unit':18s} {'operators':>9s} {'values':>9s} {'saturated':>9s} {'mismatches':>11s} "
-        f"{'cycles':>9s}",
+        "The whole model on a test image, from start bit to interrupt on the generated design,",
+        "Verilator against golden, every value of every operator:",
+        f"  {result['commands']} commands, {result['cycles']} cycles, "
+        f"{result['mac_utilization']:.1%} of the multipliers' time",
     ]
-    lines += [
-        f"  {unit['unit']:18s} {len(unit['operators']):9d} {unit['compared']:9d} "
-        f"{unit['saturated']:9d} "
-        f"{unit['mismatches']:11d} {unit['cycles']:9d}"
-        for unit in result["units"]
-    ]
-    lines += [f"  first mismatch: {unit['first']}" for unit in result["units"] if unit["first"]]
+    lines += [f"  first mismatch: {result['first']}"] if result["first"] else []
     lines += [
         "",
         f"{result['compared']} values compared, {result['mismatches']} mismatches; "
-        f"the image shows a {result['expected_label']}, the integer model says "
+        f"the image shows a {result['expected_label']}, the accelerator says "
         f"{result['label']}. {result['seconds']:.0f} s.",
     ]
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """A model's program on the RTL: build, run, and hold every tensor against the golden model's."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,7 @@ from ...program import Program
 from ..golden.model import Inference
 from ..machine.tensors import tensors
 from .build import design_key
-from .result import RunResult
+from .result import RtlError, RunResult
 from .runner import RtlModel, RtlSession
 
 BASE = 0xA5_1234_5000
@@ -34,6 +34,9 @@ class Difference:
     index: tuple[int, ...]
     got: int
     expected: int
+
+    def __str__(self) -> str:
+        return f"{self.tensor}{list(self.index)}: must be {self.expected}, not {self.got}"
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,40 @@ def run_program(program: Program, pixels: np.ndarray, **options: Any) -> RunResu
     """
     with open_session(program, pixels) as session:
         return session.run(**options)
+
+
+def infer(
+    artifact: Artifact,
+    program: Program,
+    pixels: np.ndarray,
+    golden: Inference,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Run a program and compare everything that it makes.
+
+    Parameters: `pixels` uint8 [images, H, W, C]; `golden` of these, all operators' tensors kept;
+    `progress` is called now and then with the cycles so far.
+    Returns: logits (int32 [images, classes], from memory), cycles, mac_utilization (of the
+    multiplications of the model), cycles_per_second, compared, mismatches, first (where the first
+    mismatch is, or None) and saturated (per unit).
+    Raises: RtlError where the run was stopped or the design broke a rule of the bus.
+    """
+    run = run_program(program, pixels, progress=progress)
+    if run.violation or not run.status["done"]:
+        why = run.violation or f"{run.cause.name} at {run.address:#x}"
+        raise RtlError(f"the run must end well: {why}", run)
+    found, config = compare(artifact, program, run, golden), program.config
+    macs = artifact.macs() * program.images
+    return {
+        "logits": program.logits(run.memory),
+        "cycles": run.cycles,
+        "mac_utilization": macs / (run.cycles * config.rows * config.cols),
+        "cycles_per_second": round(run.cycles_per_second),
+        "compared": found.compared,
+        "mismatches": found.mismatches,
+        "first": str(found.first) if found.first else None,
+        "saturated": {unit: count for unit, (count, _) in found.saturated.items()},
+    }
 
 
 def probed(config: AcceleratorConfig, run: RunResult) -> dict[str, np.ndarray]:

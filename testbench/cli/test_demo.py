@@ -7,39 +7,38 @@ import pytest
 
 from rootshift.artifact import Artifact
 from rootshift.cli import demo
-from rootshift.testbench.hw.replay import Replayed
-from rootshift.testbench.hw.verilate import BuildError
+from rootshift.config import AcceleratorConfig
+from rootshift.errors import ToolError
 
 from .running import files, invoke, refused
 
 KEYS = {
     "artifact", "generated", "bits", "array", "operators", "images", "float", "fake", "integer",
-    "files", "label", "expected_label", "units", "compared", "mismatches", "cycles", "seconds",
+    "files", "commands", "label", "golden_label", "expected_label", "cycles", "mac_utilization",
+    "cycles_per_second", "compared", "mismatches", "first", "saturated", "seconds",
 }  # fmt: skip
-
-
-def replayed(mismatches: int) -> list[Replayed]:
-    """What two units would report."""
-    first = "blocks.0.norm1[0, 0]: must be 3, not 4" if mismatches else None
-    return [
-        Replayed("gemm", ("blocks.0.attn.q",), 100, 5, 0, None, 50, 0.0, 0.0),
-        Replayed("layernorm", ("blocks.0.norm1",), 20, 0, mismatches, first, 30, 0.0, 0.0),
-    ]
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """Skips the simulator and Yosys; holds how many values differ, or what is raised."""
-    plan: dict[str, object] = {"mismatches": 0, "error": None, "blocks": ()}
+    plan: dict[str, object] = {"mismatches": 0, "error": None}
 
-    def replay(artifact: Artifact, pixels, config, *, blocks, progress) -> list[Replayed]:
-        plan["blocks"] = blocks
+    def design(config: AcceleratorConfig) -> None:
         if plan["error"]:
             raise plan["error"]
-        return replayed(plan["mismatches"])
 
-    monkeypatch.setattr("rootshift.testbench.hw.replay.replay", replay)
-    monkeypatch.setattr("rootshift.hw.units.units", lambda config: {"gemm": None})
+    def infer(artifact: Artifact, program, pixels, golden) -> dict[str, object]:
+        first = "blocks.0.norm1[0, 0]: must be 3, not 4" if plan["mismatches"] else None
+        return {
+            "logits": golden.logits, "cycles": 80, "mac_utilization": 0.5,
+            "cycles_per_second": 1000, "compared": 120, "mismatches": plan["mismatches"],
+            "first": first, "saturated": {"gemm": 0},
+        }  # fmt: skip
+
+    monkeypatch.setattr("rootshift.sim.rtl.inference.design", design)
+    monkeypatch.setattr("rootshift.sim.rtl.inference.infer", infer)
+    monkeypatch.setattr("rootshift.hw.top.Accelerator", lambda config: None)
     monkeypatch.setattr("rootshift.hw.verilog.convert", lambda component, name: f"// {name}\n")
     evaluation = demo.evaluation_images
     monkeypatch.setattr(
@@ -57,11 +56,10 @@ def test_json_tells_the_whole_flow(quick: dict, tmp_path: Path) -> None:
     assert result["compared"] == 120
     assert result["mismatches"] == 0
     assert result["cycles"] == 80
-    assert [unit["unit"] for unit in result["units"]] == ["gemm", "layernorm"]
+    assert result["label"] == result["golden_label"]
     assert 85 < result["integer"]["top1"] <= 100
     artifact = Artifact.load(result["artifact"])
     assert result["operators"] == len(artifact.operators)
-    assert quick["blocks"] is None
     assert len(files(Path(result["generated"]))) == result["files"]
 
 
@@ -74,7 +72,7 @@ def test_text_tells_mismatches_and_the_exit_code_too(quick: dict, tmp_path: Path
 
 
 def test_a_missing_compiler_is_one_line(quick: dict, tmp_path: Path) -> None:
-    quick["error"] = BuildError("a C++ compiler is needed to simulate: 'g++' is not on PATH")
+    quick["error"] = ToolError("a C++ compiler is needed to simulate: 'g++' is not on PATH")
     message = refused("demo", "--array", "2x2", "--out", tmp_path)
     assert message == "a C++ compiler is needed to simulate: 'g++' is not on PATH"
 
@@ -106,10 +104,7 @@ def test_the_real_flow_has_no_mismatch(tmp_path: Path) -> None:
     assert result["images"] == 449
     assert result["mismatches"] == 0
     assert result["compared"] > 50_000
-    replayed_operators = sum(len(unit["operators"]) for unit in result["units"])
-    assert replayed_operators == result["operators"] - 2
-    assert {unit["unit"] for unit in result["units"]} == {
-        "gemm", "layernorm", "log2_softmax", "shift_attention", "gelu_table", "residual_add",
-    }  # fmt: skip
+    assert result["label"] == result["golden_label"]
+    assert result["cycles"] > 10_000
     for level in ("float", "fake", "integer"):
         assert result[level]["top1"] > 96

@@ -1,6 +1,7 @@
 """`rootshift generate`: the array or configuration that it takes, and the ones it refuses."""
 
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,11 @@ from .running import invoke, refused
 
 def test_a_whole_configuration_is_taken(digits: Path, tmp_path: Path, quick: None) -> None:
     config = tmp_path / "mine.toml"
-    config.write_text("rows = 3\ncols = 5\nlanes = 2\nchannel_depth = 512\n")
+    config.write_text("rows = 4\ncols = 6\nlanes = 2\nchannel_depth = 512\n")
     result = invoke("generate", digits, "--config", config, "--out", tmp_path / "o", "--json").json
-    assert result["array"] == "3x5"
+    assert result["array"] == "4x6"
     written = AcceleratorConfig.load(tmp_path / "o" / "config.toml")
-    assert written == AcceleratorConfig(rows=3, cols=5, lanes=2, channel_depth=512)
+    assert written == AcceleratorConfig(rows=4, cols=6, lanes=2, channel_depth=512)
 
 
 @pytest.mark.parametrize(
@@ -32,13 +33,21 @@ def test_a_whole_configuration_is_taken(digits: Path, tmp_path: Path, quick: Non
         ('rows = "4"', "rows must be in 1..256, not '4'"),
         ("base = 2", "base must be one of sqrt2, 2, not 2"),
         ("base = []", "base must be one of sqrt2, 2, not []"),
-        ("cols = 3\nchannel_depth = 16384", "channel_depth must be at most 12288 with 3 cols"),
+        (
+            "rows = 3\ncols = 3\nlanes = 3\nchannel_depth = 16384",
+            "channel_depth must be at most 12288 with 3 cols",
+        ),
         ("rows = ", "not TOML"),
         ("rows = 1\nrows = 2", "not TOML"),
         ("rows = " + "[" * 5000, "not TOML"),
         ("rows = 0x" + "f" * 5000, "mine.toml: "),
         ("rows = " + "9" * 5000, "mine.toml: "),
-        ("activation_width = 5", "activation_width must be the artifact's, 4, not 5"),
+        ("activation_width = 3", "activation_width must be at least 4 for the artifact, not 3"),
+        ("cols = 5", "lanes must divide 16 rows and 5 cols, not 8"),
+        ("code_depth = 62", "code_depth must be a multiple of 4, not 62"),
+        ("code_depth = 64", "code_depth must be at least "),
+        ("residual_depth = 64", "residual_depth must be at least "),
+        ("bus_width = 48", "bus_width must be one of 32, 64, 128, not 48"),
         ("log_width = 5", "log_width must be the artifact's, 4, not 5"),
         ('base = "2"', "base must be the artifact's, sqrt2, not 2"),
         ("weight_width = 3", "weight_width must be at least 4 for the artifact, not 3"),
@@ -79,6 +88,15 @@ def test_bad_words_are_named(digits: Path, elsewhere: Path, words: list[str], me
     assert not (elsewhere / "o").exists()
 
 
+@dataclass(frozen=True)
+class Nothing:
+    """Stands for a program, as to compile one for every configuration takes too long."""
+
+    images: int = 1
+    commands: tuple = ()
+    image: bytes = b""
+
+
 PLAIN = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 VALUES = st.one_of(
     st.integers(-1, 20).map(str),
@@ -103,6 +121,7 @@ def test_any_configuration_is_taken_or_refused(
     config = folder / "any.toml"
     config.write_text(toml, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rootshift.hw.compiler.compile_program", lambda *arguments: Nothing())
         patch.setattr("rootshift.cli.generate.output_files", lambda *arguments: {})
         for words in (["--array", array], ["--config", config]):
             outcome = invoke("generate", digits, *words, "--out", folder / "any")

@@ -1,5 +1,6 @@
 """`rootshift simulate`: one image on golden, and every tensor of it on request."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,29 @@ def test_json_is_what_golden_computes(saved: Path, image: Path, random_model: Ar
     assert result["saturated"] == dict(inference.saturated)
     assert result["tensors"] == 0
     assert result["seconds"] > 0
+
+
+RTL_KEYS = KEYS | {
+    "array", "cycles", "mac_utilization", "cycles_per_second", "compared", "mismatches", "first",
+}  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler g++ on PATH")
+def test_rtl_equals_golden_in_every_value(saved: Path, image: Path, random_model: Artifact) -> None:
+    words = "simulate", saved, "--image", image, "--engine", "rtl", "--array", "2x2"
+    result = invoke(*words, "--json").json
+    golden = invoke("simulate", saved, "--image", image, "--json").json
+    assert result.keys() == RTL_KEYS
+    assert (result["engine"], result["array"]) == ("rtl", "2x2")
+    assert (result["label"], result["logits"]) == (golden["label"], golden["logits"])
+    assert (result["mismatches"], result["first"]) == (0, None)
+    shapes = random_model.shapes()
+    values = sum(int(np.prod(shape)) for name, shape in shapes.items() if name != "pixels")
+    assert result["compared"] == values + len(golden["logits"])
+    assert sum(result["saturated"].values()) == sum(golden["saturated"].values())
+    assert 0 < result["mac_utilization"] < 2
+    text = invoke(*words).out
+    assert f"{result['compared']} values compared with golden, 0 mismatches" in text
 
 
 def test_text_ranks_the_classes(saved: Path, image: Path) -> None:

@@ -1,12 +1,14 @@
 """A host beside the whole accelerator: memory and register master of cocotbext-axi, and a watch.
 
-Neither model is ours. They are attached by the ports' names, so that they hold what the RTL calls
-AXI against what others call it.
+Neither model is ours, and they are attached by the names of the ports: what the RTL does on its
+buses is held against what others take AXI to be.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import cocotb
+import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
 from cocotb.utils import get_sim_time
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam, AxiResp
@@ -21,7 +23,8 @@ from .patterns import pattern
 from .streams import Checker
 
 CYCLE_NS = 10
-CHANNELS = {"m_axi": ("ar", "aw", "w"), "s_axil": ("b", "r")}
+CHANNELS = ("aw", "w", "b", "ar", "r")
+SENT = {"m_axi": ("aw", "w", "ar"), "s_axil": ("b", "r")}
 """Per bus the channels on which the accelerator sends."""
 
 
@@ -46,8 +49,31 @@ class Window:
         return slice(place.start - self.base, place.stop - self.base)
 
 
+class Channel:
+    """One channel of a bus: whether it moves, and whether what waits on it stays as it is."""
+
+    def __init__(self, bench: Bench, bus: str, name: str) -> None:
+        def wire(port: str) -> Wire:
+            return Wire(bench.dut, port, bench.ports[port][1])
+
+        prefix = f"{bus}__{name}"
+        hands = (f"{prefix}valid", f"{prefix}ready")
+        payload = sorted(p for p in bench.ports if p.startswith(prefix) and p not in hands)
+        self._valid, self._ready = (wire(port) for port in hands)
+        self._payload = [wire(port) for port in payload]
+        self._checker = Checker(prefix, False) if name in SENT[bus] else None
+
+    def sample(self, cycle: int) -> bool:
+        """Look at the settled wires; return whether something is transferred in this cycle."""
+        valid, ready = self._valid.bits() == "1", self._ready.bits() == "1"
+        if self._checker:
+            payload = ",".join([wire.bits() for wire in self._payload]) if valid else None
+            self._checker.observe(cycle, valid, ready, payload)
+        return valid and ready
+
+
 class Host:
-    """Drives an accelerator as a driver would, over its ports alone.
+    """Drives an accelerator as a driver would, over its ports alone, and watches it.
 
     Parameters
     ----------
@@ -59,23 +85,18 @@ class Host:
     Attributes
     ----------
     memory : Window
-        What the RAM holds.
-    beats : dict
-        Probe -> payloads since `start`, as integers.
+        What the accelerator can reach.
     traffic : dict
-        Channel of the memory bus -> transfers since `start`.
+        Channel of the memory bus -> transfers since the last start.
     """
 
-    def __init__(self, bench: Bench, probes: dict[str, layout.Field]) -> None:
+    def __init__(self, bench: Bench, probes: Mapping[str, layout.Field]) -> None:
         self.bench, self.dut, self.memory = bench, bench.dut, Window()
         self._fields = probes
         ram = AxiRam(AxiBus.from_prefix(self.dut, "m_axi_"), self.dut.clk, mem=self.memory)
         bus = AxiLiteBus.from_prefix(self.dut, "s_axil_")
         self._master = AxiLiteMaster(bus, self.dut.clk)
-        self._interfaces = (
-            (ram, ("aw", "w", "b"), ("ar", "r")),
-            (self._master, ("aw", "w", "b"), ("ar", "r")),
-        )
+        self._models = (ram, self._master)
         self._forget()
         cocotb.start_soon(self._watch())
 
@@ -86,29 +107,23 @@ class Host:
 
     def pace(self, spec: str, seed: int) -> None:
         """Let each channel of both buses act as the pattern says, with a seed of its own."""
-        number = 0
-        for model, writes, reads in self._interfaces:
-            for interface, names in ((model.write_if, writes), (model.read_if, reads)):
-                for name in names:
-                    acting = pattern(spec, 16 * seed + number)
-                    # cocotbext-axi asks when to pause, not when to act.
-                    channel = getattr(interface, f"{name}_channel")
-                    channel.set_pause_generator(not act for act in acting)
-                    number += 1
+        for number, channel in enumerate(self._channels()):
+            acting = pattern(spec, 16 * seed + number)
+            # cocotbext-axi asks when to pause, not when to act.
+            channel.set_pause_generator(not act for act in acting)
+
+    async def words(self, register: str) -> tuple[int, ...]:
+        """The words of a register, lowest first."""
+        found = []
+        for offset in csr.find_register(register).offsets:
+            answer = await self._master.read(offset, 4)
+            assert answer.resp == AxiResp.OKAY, f"{register}: {answer.resp!r}"
+            found.append(int.from_bytes(answer.data, "little"))
+        return tuple(found)
 
     async def read(self, register: str) -> dict[str, int]:
         """The fields of a register."""
         return csr.unpack(register, await self.words(register))
-
-    async def words(self, register: str) -> tuple[int, ...]:
-        """The words of a register, lowest first."""
-        offsets = csr.find_register(register).offsets
-        words = []
-        for offset in offsets:
-            answer = await self._master.read(offset, 4)
-            assert answer.resp == AxiResp.OKAY, f"{register}: {answer.resp!r}"
-            words.append(int.from_bytes(answer.data, "little"))
-        return tuple(words)
 
     async def write(self, register: str, **fields: int) -> None:
         """Write a register; fields left out are 0."""
@@ -118,70 +133,66 @@ class Host:
             assert answer.resp == AxiResp.OKAY, f"{register}: {answer.resp!r}"
 
     async def run(self, entry: int, image: bytes, limit: int) -> range:
-        """Put a program at `entry`, start it, and wait for the interrupt, then acknowledge it.
+        """Make `image`, at `entry`, the memory, start it, and wait for the interrupt.
 
-        Returns the cycles from start to interrupt that are possible: the start strobe lies
-        somewhere in the write access.
+        Returns the counts of cycles from start to interrupt that can be true: the start lies
+        somewhere within the access to CONTROL. Raises where no interrupt comes in `limit` cycles.
         """
         self.memory.base, self.memory.bytes = entry, bytearray(image)
-        self._forget()
         await self.write("ENTRY", address=entry)
         await self.write("INTERRUPT_ENABLE", done=1, error=1)
-        assert not self.bench.get("irq")
+        assert not self.bench.get("irq"), "the interrupt must be low before the start"
+        self._forget()
         before = self.cycle
         await self.write("CONTROL", start=1, clear_counters=1)
-        started = self.cycle
+        after = self.cycle
         if not self.bench.get("irq"):
             await with_timeout(RisingEdge(self.dut.irq), limit * CYCLE_NS, "ns")
-        return range(self.cycle - started, self.cycle - before)
+        return range(self.cycle - after, self.cycle - before)
 
     async def acknowledge(self) -> dict[str, int]:
-        """Clear the events; the interrupt falls. Returns the events."""
+        """Clear the events, whereupon the interrupt must fall; returns them."""
         events = await self.read("INTERRUPT")
         await self.write("INTERRUPT", **events)
         assert not self.bench.get("irq"), "the interrupt must fall when acknowledged"
         assert not any((await self.read("INTERRUPT")).values())
         return events
 
-    def probed(self, name: str) -> Any:
-        """The beats of a probe since the start, int64 [beats, values]."""
-        found = layout.unpack({"": self._fields[name]}, self.beats[name])[""]
-        return found.reshape(len(self.beats[name]), -1)
+    def beats(self, probe: str) -> np.ndarray:
+        """The beats of a probe since the last start, int64 [beats, values]."""
+        found = layout.unpack({"": self._fields[probe]}, self._beats[probe])[""]
+        return found.reshape(len(self._beats[probe]), -1)
 
     def _forget(self) -> None:
-        self.beats: dict[str, list[int]] = {name: [] for name in self._fields}
-        self.traffic = dict.fromkeys(CHANNELS["m_axi"], 0)
+        self._beats: dict[str, list[int]] = {name: [] for name in self._fields}
+        self.traffic = dict.fromkeys(CHANNELS, 0)
 
-    def _wire(self, port: str) -> Wire:
-        return Wire(self.dut, port, self.bench.ports[port][1])
+    def _channels(self) -> Iterator[Any]:
+        for model in self._models:
+            for name in CHANNELS:
+                interface = model.read_if if name in ("ar", "r") else model.write_if
+                yield getattr(interface, f"{name}_channel")
 
     async def _watch(self) -> None:
-        """In every cycle take the probes' beats and hold what the accelerator sends to the rules."""
-        probes = [
-            (name, self._wire(f"probe__{name}__valid"), self._wire(f"probe__{name}__payload"))
+        """In every cycle, take the beats of the probes and look at the channels of both buses."""
+        dut = self.dut
+        probes = {
+            name: [
+                Wire(dut, port, self.bench.ports[port][1])
+                for port in (f"probe__{name}__valid", f"probe__{name}__payload")
+            ]
             for name in self._fields
-        ]
-        channels = []
-        for bus, names in CHANNELS.items():
-            for name in names:
-                prefix = f"{bus}__{name}"
-                hands = (self._wire(f"{prefix}valid"), self._wire(f"{prefix}ready"))
-                others = sorted(
-                    port
-                    for port in self.bench.ports
-                    if port.startswith(prefix) and not port.endswith(("valid", "ready"))
-                )
-                payload = [self._wire(port) for port in others]
-                channels.append((bus, name, *hands, payload, Checker(f"{bus} {name}", False)))
-        fall = FallingEdge(self.dut.clk)
+        }
+        memory = {name: Channel(self.bench, "m_axi", name) for name in CHANNELS}
+        registers = [Channel(self.bench, "s_axil", name) for name in SENT["s_axil"]]
+        fall = FallingEdge(dut.clk)
         while True:
             await fall
-            for name, valid, payload in probes:
+            cycle = self.cycle
+            for name, (valid, payload) in probes.items():
                 if valid.bits() == "1":
-                    self.beats[name].append(payload.get())
-            for bus, name, valid, ready, payload, checker in channels:
-                offered, taken = valid.bits() == "1", ready.bits() == "1"
-                bits = ",".join([wire.bits() for wire in payload]) if offered else None
-                checker.observe(self.cycle, offered, taken, bits)
-                if offered and taken and bus == "m_axi":
-                    self.traffic[name] += 1
+                    self._beats[name].append(payload.get())
+            for name, channel in memory.items():
+                self.traffic[name] += channel.sample(cycle)
+            for channel in registers:
+                channel.sample(cycle)

@@ -6,7 +6,8 @@ the golden model's.
 """
 
 import logging
-from dataclasses import asdict, replace
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 import cocotb
@@ -31,6 +32,8 @@ from rootshift.testbench.seeds import SEED, generator
 
 LIMIT = 200_000
 IMAGES = 2
+READ_AHEAD = 512
+"""Bytes that the sequencer may read beyond END."""
 DONE, STOPPED = {"busy": 0, "done": 1, "error": 0}, {"busy": 0, "done": 0, "error": 1}
 ENTRIES = (0x3000, 0xA5_1234_5000, 0)
 """Where the programs lie, one after the other."""
@@ -68,7 +71,7 @@ async def sound_run(bench: Bench, host: Host, run: int, entry: int) -> None:
     assert await host.read("STATUS") == DONE
     assert await host.read("ERROR") == {"cause": csr.ErrorCause.NONE, "address": 0}
     for name in params["fields"]:
-        bench.compare(f"{name}, run {run}", host.probed(name), bench.arrays[f"{name}{run}"])
+        bench.compare(f"{name}, run {run}", host.beats(name), bench.arrays[f"{name}{run}"])
     logits = np.frombuffer(host.memory.bytes, np.uint8)[bench.arrays["places"]].view("<i4")
     bench.compare(f"logits, run {run}", logits, bench.arrays["logits"][run])
     expected = bytearray(image)
@@ -79,9 +82,10 @@ async def sound_run(bench: Bench, host: Host, run: int, entry: int) -> None:
     assert cycles in possible
     assert await host.read("SATURATED") == params["saturated"][run]
     busy = await host.read("BUSY")
-    bench.results[f"b{run}"] = [busy, await host.read("STALL"), await host.read("GEMM_STALL"), host.traffic, list(possible)[::len(possible)-1]]
     assert {unit: busy[unit] for unit in params["busy"]} == params["busy"]
     assert busy["write_dma"] == host.traffic["w"]
+    assert busy["read_dma"] == host.traffic["r"]
+    assert params["reads"] <= busy["read_dma"] <= params["reads"] + params["ahead"]
     assert await host.acknowledge() == {"done": 1, "error": 0}
     bench.results[f"cycles{run}"] = cycles
 
@@ -128,9 +132,10 @@ def test_a_host_runs_programs(case):
     program = compile_program(artifact, config, images=IMAGES)
     names = [operator.name for operator in artifact.operators]
     arrays: dict[str, list[Any]] = {"images": [], "logits": []}
+    drawn = random_pixels(rng, artifact, len(PACES) * IMAGES)
     beats, runs = {}, []
     for number in range(len(PACES)):
-        pixels = random_pixels(rng, artifact, IMAGES + 2)[2:] if number else random_pixels(rng, artifact, IMAGES)
+        pixels = drawn[number * IMAGES :][:IMAGES]
         golden, machine = GoldenModel(artifact).run(pixels, names), Machine(program).run(pixels)
         for name, tensor in tensors(program, machine.beats).items():
             np.testing.assert_array_equal(tensor, golden.tensors[name], err_msg=name)
@@ -146,6 +151,8 @@ def test_a_host_runs_programs(case):
         "input": program.input.offset,
         "saturated": [{u: run.saturated[u] for u in csr.SATURATING} for run in runs],
         "busy": busy(program, runs[0]),
+        "reads": reads(program),
+        "ahead": READ_AHEAD * 8 // bus,
     }
     stacked = {name: np.stack(values) for name, values in arrays.items()}
     arrays = stacked | beats | {"places": places(program)}
@@ -184,6 +191,19 @@ def fields(config: AcceleratorConfig, run: MachineRun) -> dict[str, tuple[int, i
 def busy(program: Program, run: MachineRun) -> dict[str, int]:
     """Cycles of work that follow from the program alone, by unit."""
     beat = program.config.bus_width // 8
-    units = ("log2_softmax", "gelu_table", "residual_add")
-    counts = {unit: len(run.beats[unit.replace("_add", "")]) for unit in units}
-    return counts | {"write_dma": program.images * -(-program.output.bytes // beat)}
+    factors = ("tokens", "groups", "tiles", "activation_digits", "weight_digits")
+    products = [placed.command for placed in program.commands if placed.command.name == "GEMM"]
+    return {
+        "gemm": sum(prod(command[factor] for factor in factors) for command in products),
+        "log2_softmax": len(run.beats["log2_softmax"]),
+        "gelu_table": len(run.beats["gelu_table"]),
+        "residual_add": len(run.beats["residual"]),
+        "write_dma": program.images * -(-program.output.bytes // beat),
+    }
+
+
+def reads(program: Program) -> int:
+    """Beats of program, constants and images."""
+    code = len(program.code) * 8 // program.config.bus_width
+    commands = [placed.command for placed in program.commands]
+    return code + sum(c["beats"] for c in commands if c.name in ("FETCH", "PATCHIFY"))

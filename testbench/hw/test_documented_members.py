@@ -44,6 +44,7 @@ from rootshift.hw.shift_attention import ShiftAttention
 from rootshift.hw.store_unit import StoreUnit
 from rootshift.hw.stream_fill import StreamFill
 from rootshift.hw.systolic_array import SystolicArray
+from rootshift.hw.top import Accelerator
 from rootshift.hw.total_queue import TotalQueue
 from rootshift.hw.weight_unit import WeightUnit
 from rootshift.hw.word_buffer import WordBuffer
@@ -51,6 +52,18 @@ from rootshift.hw.write_dma import WriteDma
 from rootshift.testbench.hw.verilate import lint
 
 UNITS = [
+    lambda: Accelerator(
+        config=AcceleratorConfig(
+            rows=2,
+            cols=2,
+            lanes=1,
+            token_depth=8,
+            channel_depth=16,
+            embedding_depth=8,
+            code_depth=32,
+            residual_depth=16,
+        )
+    ),
     lambda: AccumulatorBuffer(
         depth=16,
         cols=4,
