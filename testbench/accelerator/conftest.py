@@ -1,17 +1,18 @@
-"""What all tests of the whole accelerator need: where its builds are kept."""
+"""What all tests of the whole accelerator need: a count of values."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from rootshift.sim.rtl.toolchain import CACHE_VARIABLE
+from rootshift.testbench.hw.compared import record
 
-BUILDS = Path(__file__).resolve().parents[2] / "build" / "rtl"
+from .inference import tally
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _cache() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CACHE_VARIABLE, str(BUILDS))
-        yield
+@pytest.fixture(autouse=True)
+def _counted() -> Iterator[None]:
+    """One file per test, for `testbench/hw/compared.py`."""
+    before = dict(tally)
+    yield
+    if tally != before:
+        record("accelerator", {key: tally[key] - before[key] for key in tally})

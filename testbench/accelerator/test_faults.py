@@ -329,7 +329,7 @@ class TestWatchdog:
         works(good, session, memory=MemoryTiming(read_latency=600, write_latency=600), watchdog=700)
 
     def test_an_answer_that_is_owed(self, good: Proof, session: RtlSession) -> None:
-        """The error is told, the run stays busy until the bus has answered, and starts do nothing."""
+        """The error is told; the run stays busy, and starts do nothing, until the bus answers."""
         run = session.run(memory=MemoryTiming(read_latency=6000), watchdog=700, limit=1 << 18)
         assert (run.cause, run.address, run.violation) == (ErrorCause.WATCHDOG, 0, None)
         assert run.status == BUSY_STOPPED

@@ -24,10 +24,12 @@ from numpy.typing import NDArray
 from rootshift.hw import verilog
 
 from . import compared, layout
-from .verilate import BUILD, build
+from .verilate import build
 
 ENVIRONMENT = "ROOTSHIFT_BENCH"
 ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build" / "hw"
+"""Where runs keep their files."""
 
 
 class BenchError(AssertionError):
@@ -76,6 +78,7 @@ def simulate(
     ports = verilog.ports(component)
     folder = build(verilog.convert(component, name), name, list(ports), optimize)
     built = time.perf_counter()
+    BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="run-", dir=BUILD) as run:
         job = {
             "params": dict(params or {}),

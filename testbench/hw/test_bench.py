@@ -1,7 +1,5 @@
 """Tests of the benches' own tools: a bench that cannot fail proves nothing."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import cocotb
 import numpy as np
 import pytest
@@ -11,7 +9,9 @@ from amaranth.lib.wiring import In, Out
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootshift.errors import ToolError
 from rootshift.hw import verilog
+from rootshift.sim.rtl.toolchain import CACHE_VARIABLE
 from rootshift.testbench.hw import layout, verilate
 from rootshift.testbench.hw.bench import BenchError, simulate
 from rootshift.testbench.hw.harness import Bench
@@ -168,24 +168,9 @@ def test_patterns():
         pattern("sometimes", 0)
 
 
-def test_two_workers_share_one_build(monkeypatch, tmp_path):
-    monkeypatch.setattr(verilate, "BUILD", tmp_path)
-    made = []
-
-    def make(folder):
-        made.append(folder)
-        (folder / "whole").write_text("yes")
-
-    with ThreadPoolExecutor(4) as pool:
-        targets = list(pool.map(lambda _: verilate._cached("unit", make), range(8)))
-    assert len(made) == 1
-    assert set(targets) == {tmp_path / "unit"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["unit", "unit.lock"]
-
-
 def test_a_failed_build_leaves_nothing_and_says_why(monkeypatch, tmp_path):
-    monkeypatch.setattr(verilate, "BUILD", tmp_path)
-    with pytest.raises(verilate.BuildError, match=r"verilator_bin failed(?s:.*)syntax error"):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    with pytest.raises(ToolError, match=r"verilator_bin failed(?s:.*)syntax error"):
         verilate.build("module broken(; endmodule", "broken", [])
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 
