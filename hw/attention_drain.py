@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
-from amaranth.hdl import EnableInserter, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,7 +11,7 @@ from ..formats import MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH
 from .attention_buckets import bucket_layout, drained_layout, sizes_layout
 from .log_codes import LogCodes
 from .pipeline import delay
-from .saturation import COUNT_WIDTH, clamp, count_saturation
+from .saturation import COUNT_WIDTH, clamp, count_saturation, shift_right
 
 # Stages from the head of the results to the output: correction, difference, products, sum, shift.
 STAGES = 5
@@ -200,11 +200,13 @@ class AttentionDrain(wiring.Component):
                 products.append(product)
             weighted = products[0] + products[1]
             total = Signal(weighted.shape(), name=f"total_{lane}")
-            # (2x >> shift) + 1 >> 1 is (x + half) >> shift without a shifter for the half.
-            doubled = Signal(signed(len(total) + 1), name=f"doubled_{lane}")
-            m.d.sync += [total.eq(weighted), doubled.eq((total << 1) >> self.shift)]
-            rounded = ((doubled + 1) >> 1) + self.zero
-            found.append(clamp(rounded, 0, self.high))
+            # (2x >> shift) + 1 >> 1 is (x + half) >> shift without a shifter for the half. What
+            # does not fit in one bit less is no code, whatever the zero point.
+            doubled = Signal(signed(ZERO_WIDTH + 3), name=f"doubled_{lane}")
+            shifted = shift_right(Cat(Const(0, 1), total), self.shift, len(doubled))
+            m.d.sync += [total.eq(weighted), doubled.eq(shifted)]
+            rounded = doubled + Cat(Const(1, 1), self.zero).as_signed()
+            found.append(clamp(rounded[1:].as_signed(), 0, self.high))
         return found
 
     def _gather(

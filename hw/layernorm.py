@@ -19,7 +19,7 @@ from ..formats import (
 )
 from .checks import check_integer
 from .layernorm_statistics import EPSILON_WIDTH, LayerNormStatistics
-from .saturation import COUNT_WIDTH, clamp, count_saturation
+from .saturation import COUNT_WIDTH, clamp, count_saturation, shift_right
 
 GAIN_WIDTH = 16
 OFFSET_WIDTH = 32
@@ -230,12 +230,13 @@ class LayerNorm(wiring.Component):
         scaled = Signal((normalized * gain).shape())
         delayed = Signal(signed(OFFSET_WIDTH))
         total = Signal((scaled + delayed).shape())
-        shifted = Signal(total.shape())
+        # A bit more than a code and its sign: enough to tell what is no code.
+        shifted = Signal(signed(self.code_width + 2))
         m.d.sync += [
             scaled.eq(normalized * gain),
             delayed.eq(offset),
             total.eq(scaled + delayed),
-            shifted.eq(total >> self.shift),
+            shifted.eq(shift_right(total, self.shift, len(shifted))),
         ]
         return shifted
 

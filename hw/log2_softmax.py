@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import EnableInserter, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.memory import Memory
@@ -29,6 +29,8 @@ SHIFT_MAX = 31
 SLACK = 16
 # Rows whose constants may wait; rows of one key would need one place per key to keep up.
 CONSTANTS = 4
+# Read ports of a block RAM. As gates the tables would be half of the unit.
+PORTS = 2
 
 
 class Log2Softmax(wiring.Component):
@@ -121,15 +123,12 @@ class Log2Softmax(wiring.Component):
         start = Signal(init=1)
         with first.If(valid[0]):
             first.d.sync += start.eq(last[0])
-        exp2 = first.submodules.exp2 = Memory(
-            shape=unsigned(EXP_FRACTION + 1), depth=OCTAVE, init=exp2_table().tolist()
-        )
-        log2 = first.submodules.log2 = Memory(
-            shape=unsigned(SCORE_FRACTION + 1), depth=OCTAVE, init=log2_table().tolist()
-        )
+        exp2 = self._tables(first, "exp2", EXP_FRACTION + 1, exp2_table().tolist())
+        log2 = self._tables(first, "log2", SCORE_FRACTION + 1, log2_table().tolist())
         for lane in range(self.lanes):
-            maximum, total = self._first_pass(first, exp2, beat.scores[lane], start, valid)
-            m.d.comb += out[lane].eq(self._constant(first, log2, maximum, total))
+            score, tables = beat.scores[lane], (exp2[lane // PORTS], log2[lane // PORTS])
+            maximum, total = self._first_pass(first, tables[0], score, start, valid)
+            m.d.comb += out[lane].eq(self._constant(first, tables[1], maximum, total))
         m.submodules.first = EnableInserter(advance)(first)
 
         second, leave, head = Module(), Signal(), Signal()
@@ -152,6 +151,16 @@ class Log2Softmax(wiring.Component):
             self._second_pass(second, row[lane], key.scores[lane], self.o.payload.codes[lane])
         m.submodules.second = EnableInserter(leave)(second)
         return m
+
+    def _tables(self, m: Module, name: str, width: int, init: list[int]) -> list[Memory]:
+        """Make a table for every `PORTS` lanes."""
+        tables = [
+            Memory(shape=unsigned(width), depth=OCTAVE, init=init, attrs={"rom_style": "block"})
+            for _ in range(0, self.lanes, PORTS)
+        ]
+        for number, table in enumerate(tables):
+            m.submodules[f"{name}_{number}"] = table
+        return tables
 
     def _first_pass(
         self, m: Module, exp2: Memory, score: Value, start: Value, valid: Value
@@ -194,9 +203,7 @@ class Log2Softmax(wiring.Component):
         leading, total_5 = Signal(range(self.sum_width)), Signal.like(total)
         maximum_5 = Signal.like(maximum)
         m.d.sync += [maximum_5.eq(maximum), total_5.eq(total)]
-        for position in range(self.sum_width):
-            with m.If(total[position]):
-                m.d.sync += leading.eq(position)
+        m.d.sync += leading.eq(_leading_one(total)[1])
 
         # The sum is at least 2^15, so that the octave of the row is at most one below M.
         mantissa, octave = Signal(SCORE_FRACTION), Signal(signed(OCTAVE_WIDTH + 1))
@@ -219,3 +226,12 @@ class Log2Softmax(wiring.Component):
             distance.eq(constant - score),
             code.eq(Mux(rounded < 0, 0, Mux(rounded > zero, zero, rounded))),
         ]
+
+
+def _leading_one(value: Value) -> tuple[Value, Value]:
+    """Return whether any bit is set, and the place of the highest one, by halves."""
+    if len(value) == 1:
+        return value, Const(0, 0)
+    half = 1 << (len(value) - 1).bit_length() - 1
+    (_, low), (any_high, high) = _leading_one(value[:half]), _leading_one(value[half:])
+    return value.any(), Cat(Mux(any_high, high, low), any_high)

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..formats import ACCUMULATOR_WIDTH, MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH
 from .checks import check_integer
 from .pipeline import Pipeline, delay
-from .saturation import COUNT_WIDTH, clamp, count_saturation
+from .saturation import COUNT_WIDTH, clamp, count_saturation, shift_right
 
 PRODUCT_WIDTH = ACCUMULATOR_WIDTH + MULTIPLIER_WIDTH
 
@@ -137,6 +137,9 @@ class Requantizer(Pipeline):
         zero = delay(m, self.zero, 5, name="zero")
         low, high = (delay(m, x, 6, name=x.name) for x in (self.low, self.high))
         self._memories, self._events = [], []
+        # What does not fit in one bit less is outside the limits still when it is halved and the
+        # zero point is added.
+        shifted_width = max(self.out_width, ZERO_WIDTH + 1) + 3
         for lane in range(self.lanes):
             memory = Memory(shape=CHANNEL, depth=self.groups, init=[])
             read = memory.read_port()
@@ -149,8 +152,8 @@ class Requantizer(Pipeline):
             correction = register(ACCUMULATOR_WIDTH, "correction")
             corrected = register(ACCUMULATOR_WIDTH, "corrected")
             product = register(PRODUCT_WIDTH, "product")
-            doubled = register(PRODUCT_WIDTH + 1, "doubled")
-            moved = register(PRODUCT_WIDTH + 1, "moved")
+            doubled = register(shifted_width, "doubled")
+            moved = register(shifted_width, "moved")
             event = Signal(name=f"event_{lane}")
             acc = delay(m, payload.acc[lane], 1, name=f"acc_{lane}")
             multiplier = delay(m, read.data.multiplier, 2, name=f"multiplier_{lane}")
@@ -162,7 +165,7 @@ class Requantizer(Pipeline):
                 correction.eq(read.data.weight_zero * total),
                 corrected.eq(biased - correction),
                 product.eq(corrected * multiplier),
-                doubled.eq((product << 1) >> shift),
+                doubled.eq(shift_right(Cat(Const(0, 1), product), shift, shifted_width)),
                 # (doubled + 1 >> 1) + zero, in one adder.
                 moved.eq((doubled + Cat(Const(1, 1), zero).as_signed()) >> 1),
                 result.y[lane].eq(Mux(fill, 0, clamped)),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Signal, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -67,13 +67,15 @@ class ResidualAdd(Pipeline):
         result = Signal(data.ArrayLayout(signed(RESIDUAL_WIDTH), self.lanes), reset_less=True)
         self._events = []
         for lane in range(self.lanes):
-            # (2r >> shift) + 1 >> 1 is (r + half) >> shift without a shifter for the half.
+            # (2r >> shift) + 1 >> 1 is (r + half) >> shift without a shifter for the half; with the
+            # branch doubled too, one adder does both sums.
             doubled = (payload.residual[lane] << 1) >> self.shift
-            total = Signal(signed(RESIDUAL_WIDTH + 2), name=f"total_{lane}", reset_less=True)
+            branch = Cat(Const(1, 1), payload.branch[lane]).as_signed()
+            total = Signal(signed(RESIDUAL_WIDTH + 1), name=f"total_{lane}", reset_less=True)
             event = Signal(name=f"event_{lane}")
             clamped, outside = clamp(total, *signed_range(RESIDUAL_WIDTH))
             m.d.sync += [
-                total.eq(((doubled + 1) >> 1) + payload.branch[lane]),
+                total.eq((doubled + branch) >> 1),
                 result[lane].eq(clamped),
                 event.eq(outside),
             ]

@@ -12,9 +12,54 @@ COUNT_WIDTH = 32
 
 
 def clamp(value: Value, low: Value | int, high: Value | int) -> tuple[Value, Value]:
-    """Return `value` held within `[low, high]`, and a bit that says whether it was outside."""
-    below, above = value < low, value > high
+    """Return `value` held within `[low, high]`, and a bit that says whether it was outside.
+
+    `value` is signed; `low` is not above `high`.
+    """
+    sign = value[-1]
+    # Comparators as wide as the limits: what does not fit there is outside.
+    width = min(max(_signed_width(low), _signed_width(high)), len(value))
+    beyond = (value[width - 1 :] != sign.replicate(len(value) - width + 1)) & (width < len(value))
+    within = value[:width].as_signed()
+    below = sign & beyond | ~beyond & (within < low)
+    above = ~sign & beyond | ~beyond & (within > high)
+    if isinstance(low, int) and low in (0, -1 << (width - 1)):
+        below = sign & beyond if low else sign
+    if isinstance(high, int) and high == (1 << (width - 1)) - 1:
+        above = ~sign & beyond
     return Mux(below, low, Mux(above, high, value)), below | above
+
+
+def shift_right(value: Value, amount: Value, width: int) -> Value:
+    """Return `value >> amount`, both signed, where that fits in `width - 1` bits.
+
+    Where it does not, some number of `width` bits that has the same sign and does not either. So
+    what is clamped to fewer bits afterwards needs no shifter of all its bits. `amount` is unsigned,
+    `width` 3 at least.
+    """
+    sign = value[-1]
+    # Zero where a bit is that of the sign: what is lost at the top is tested for zero.
+    rest = value[:-1] ^ sign.replicate(len(value) - 1)
+    kept, lost = width - 2, []
+    for place in reversed(range(len(amount))):
+        rest = Mux(amount[place], rest[1 << place :], rest)
+        # What no shift to come brings down again.
+        end = kept + (1 << place) - 1
+        if len(rest) > end:
+            lost.append(rest[end:].any())
+            rest = rest[:end]
+    if len(rest) < kept:
+        rest = Cat(rest, Const(0, kept - len(rest)))
+    beyond = Cat(lost).any() if lost else Const(0)
+    return Cat(rest ^ sign.replicate(kept), beyond ^ sign, sign).as_signed()
+
+
+def _signed_width(limit: Value | int) -> int:
+    """Bits of a signed number that can be any value of `limit`."""
+    if isinstance(limit, int):
+        return Const(limit).shape().width + (limit >= 0)
+    shape = limit.shape()
+    return shape.width + (not shape.signed)
 
 
 class SaturationCounter(wiring.Component):

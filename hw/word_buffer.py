@@ -184,16 +184,17 @@ class WordBuffer(wiring.Component):
         # Words that were asked for, and those of them in the queue.
         owed = Signal(range(WORDS_WAITING + 1), name=f"{name}_owed")
         there = Signal(range(WORDS_WAITING + 1), name=f"{name}_there")
-        queue = Memory(shape=self.word_width + 1, depth=WORDS_WAITING, init=[])
+        queue = Memory(shape=self.word_width, depth=WORDS_WAITING, init=[])
         m.submodules[f"queue_{name}"] = queue
         put, get = queue.write_port(), queue.read_port(domain="comb")
         leaves = word.valid & word.ready
         m.d.comb += [
             room.eq(owed != WORDS_WAITING),
             put.en.eq(arrives),
-            put.data.eq(Cat(_pick(bank, [read.data for read in banks]), beyond)),
+            # Zeros on the way in, where the choice between the banks leaves LUTs with a free input.
+            put.data.eq(Mux(beyond, 0, _pick(bank, [read.data for read in banks]))),
             word.valid.eq(there != 0),
-            word.payload.eq(Mux(get.data[-1], 0, get.data[:-1])),
+            word.payload.eq(get.data),
         ]
         m.d.sync += [
             bank.eq(address[: self._bank_bits]),

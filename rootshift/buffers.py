@@ -29,8 +29,9 @@ from .operators import (
 class CodeTensor:
     """A tensor in the code buffer.
 
-    Fields: `name` of its operator; `tokens`, words of a tile; `channels`, int32 [tiles * rows], the
-    channel at each place or -1; it is written from operator `begin` on and last read by `end`.
+    Fields: `name` of its operator; `tokens` of all images of a batch, image after image, words of a
+    tile; `channels`, int32 [tiles * rows], the channel at each place or -1; it is written from
+    operator `begin` on and last read by `end`.
     """
 
     name: str
@@ -91,8 +92,11 @@ def users(artifact: Artifact) -> dict[str, list[Operator]]:
     return found
 
 
-def code_tensors(artifact: Artifact, rows: int) -> list[CodeTensor]:
-    """Every tensor that the code buffer holds, but for patches, in the order of their making."""
+def code_tensors(artifact: Artifact, rows: int, batch: int = 1) -> list[CodeTensor]:
+    """Every tensor that the code buffer holds, but for patches, in the order of their making.
+
+    Parameters: `rows` of the array; `batch`, images whose tokens are stacked.
+    """
     position = {operator.name: at for at, operator in enumerate(artifact.operators)}
     makers = {operator.name: operator for operator in artifact.operators}
     shapes, heads, readers = artifact.shapes(), head_counts(artifact), users(artifact)
@@ -125,7 +129,7 @@ def code_tensors(artifact: Artifact, rows: int) -> list[CodeTensor]:
             continue
         tokens, channels = shapes[name]
         places = tiled(channels, heads.get(name, 1), rows)
-        found.append(CodeTensor(name, tokens, places, begin, last_read(name), rows))
+        found.append(CodeTensor(name, batch * tokens, places, begin, last_read(name), rows))
     return found
 
 
@@ -167,7 +171,7 @@ class CodePlan:
 
     Fields: `tensors` by name; `body`, first words of those that live before the pool, from word 0
     on; `tail`, of those behind it, from the end of the buffer's other words on, so that the next
-    image's patches can be loaded beside them; words of each part.
+    images' patches can be loaded beside them; words of each part.
     """
 
     tensors: dict[str, CodeTensor]
@@ -177,9 +181,9 @@ class CodePlan:
     tail_words: int
 
 
-def plan_codes(artifact: Artifact, rows: int) -> CodePlan:
-    """Places of all code tensors but the patches."""
-    tensors = code_tensors(artifact, rows)
+def plan_codes(artifact: Artifact, rows: int, batch: int = 1) -> CodePlan:
+    """Places of all code tensors but the patches; parameters of `code_tensors`."""
+    tensors = code_tensors(artifact, rows, batch)
     pools = [at for at, op in enumerate(artifact.operators) if isinstance(op, Pool)]
     split = min(pools, default=len(artifact.operators))
     parts = [[t for t in tensors if t.begin < split], [t for t in tensors if t.begin >= split]]
@@ -231,9 +235,14 @@ def patch_grid(operator: Patchify, image: Shape, rows: int, activation_width: in
     )
 
 
-def code_words(artifact: Artifact, rows: int, activation_width: int, buffers: int = 2) -> int:
-    """Words of the code buffer with `buffers` of the smallest bands of patches side by side."""
-    plan = plan_codes(artifact, rows)
+def code_words(
+    artifact: Artifact, rows: int, activation_width: int, buffers: int = 2, batch: int = 1
+) -> int:
+    """Words of the code buffer with `buffers` of the smallest bands of patches side by side.
+
+    Parameters: `batch`, images whose tokens are stacked; patches are of one or two of them.
+    """
+    plan = plan_codes(artifact, rows, batch)
     shape = artifact.preprocessing.shape
     bands = [0]
     for operator in artifact.operators:
@@ -243,12 +252,13 @@ def code_words(artifact: Artifact, rows: int, activation_width: int, buffers: in
     return max(plan.body_words, *bands) + plan.tail_words
 
 
-def residual_words(artifact: Artifact, lanes: int) -> int:
-    """Words of the residual buffer: the longest stream that a LayerNorm or pool reads."""
+def residual_words(artifact: Artifact, lanes: int, batch: int = 1) -> int:
+    """Words of the residual buffer: the longest stream that a LayerNorm or pool reads, of `batch`
+    images."""
     shapes = artifact.shapes()
     streams = [
         shapes[operator.inputs[0]]
         for operator in artifact.operators
         if isinstance(operator, LayerNorm | Pool)
     ]
-    return max((tokens * -(-width // lanes) for tokens, width in streams), default=1)
+    return max((batch * tokens * -(-width // lanes) for tokens, width in streams), default=1)

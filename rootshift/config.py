@@ -33,7 +33,8 @@ class AcceleratorConfig:
         base: softmax base, "sqrt2" or "2".
         lanes: values per cycle of requantizer, GELU table, LayerNorm and residual adder; divides
             rows and cols.
-        token_depth: tokens (and keys) that accumulator and score buffers hold, 1..4096.
+        token_depth: tokens (and keys) that accumulator and score buffers hold, 1..4096; tokens of
+            a batch are those of all its images.
         channel_depth: inputs and outputs that one matrix product may have, 1..16384, and at most
             4096 times `cols`.
         embedding_depth: channels of a LayerNorm row, 1..4096.
@@ -96,11 +97,15 @@ class AcceleratorConfig:
             )
 
     @classmethod
-    def for_artifact(cls, artifact: Artifact, array: str) -> "AcceleratorConfig":
+    def for_artifact(cls, artifact: Artifact, array: str, batch: int = 1) -> "AcceleratorConfig":
         """The smallest widths and depths that run `artifact` on an array such as "16x16".
 
-        Raises: ConfigError where `array` is not written ROWSxCOLS or is out of range.
+        Parameters: `batch`, images that share each pass of weights, whose tokens lie side by side.
+        Raises: ConfigError where `array` is not written ROWSxCOLS or is out of range, `batch` is
+        less than 1, or a batch needs more than a field may be.
         """
+        if batch < 1:
+            raise ConfigError(f"batch must be at least 1, not {batch}")
         rows, cols = parse_array(array)
         shapes = artifact.shapes()
         softmax = [op for op in artifact.operators if isinstance(op, Log2Softmax)]
@@ -115,21 +120,24 @@ class AcceleratorConfig:
             weight_width=artifact.bits.weights,
             log_width=artifact.bits.log,
             base=softmax[0].base if softmax else "sqrt2",
-            token_depth=tokens,
-            # In scores every query is an output channel.
+            token_depth=batch * tokens,
+            # In scores every query of an image is an output channel.
             channel_depth=max(tokens, *(max(op.weight.shape) for op in products)),
             embedding_depth=max((op.gain.size for op in norms), default=1),
         )
-        codes = code_words(artifact, rows, config.activation_width)
+        codes = code_words(artifact, rows, config.activation_width, batch=batch)
         return replace(
             config,
             code_depth=-(-codes // CODE_BANKS) * CODE_BANKS,
-            residual_depth=residual_words(artifact, config.lanes),
+            residual_depth=residual_words(artifact, config.lanes, batch),
         )
 
-    def check_fits(self, artifact: Artifact) -> None:
-        """Refuse an artifact that this hardware cannot run: ConfigError naming field and need."""
-        need = AcceleratorConfig.for_artifact(artifact, f"{self.rows}x{self.cols}")
+    def check_fits(self, artifact: Artifact, batch: int = 1) -> None:
+        """Refuse an artifact that this hardware cannot run, `batch` images side by side.
+
+        Raises: ConfigError naming field, need and have.
+        """
+        need = AcceleratorConfig.for_artifact(artifact, f"{self.rows}x{self.cols}", batch)
         # The log code of zero is the top one of its width: another width computes another model.
         for name in ("log_width", "base"):
             if getattr(self, name) != getattr(need, name):
@@ -147,12 +155,14 @@ class AcceleratorConfig:
                 "embedding_depth",
             )
         }
-        least["code_depth"] = code_words(artifact, self.rows, self.activation_width, buffers=1)
-        least["residual_depth"] = residual_words(artifact, self.lanes)
+        width, lanes = self.activation_width, self.lanes
+        least["code_depth"] = code_words(artifact, self.rows, width, buffers=1, batch=batch)
+        least["residual_depth"] = residual_words(artifact, lanes, batch)
+        what = "the artifact" if batch == 1 else f"{batch} images of the artifact"
         for name, words in least.items():
             if getattr(self, name) < words:
                 raise ConfigError(
-                    f"{name} must be at least {words} for the artifact, not {getattr(self, name)}"
+                    f"{name} must be at least {words} for {what}, not {getattr(self, name)}"
                 )
 
     @classmethod

@@ -1,5 +1,7 @@
 """Lowers attention: scores, softmax and values, head by head."""
 
+from itertools import product
+
 import numpy as np
 
 from ...buffers import CodeTensor
@@ -13,11 +15,13 @@ from .products import Products
 
 
 def lower_attention(products: Products, step: Attention, image: int) -> None:
-    """Head after head: the scores of a head run while the values before are mixed."""
+    """Head after head of image after image, from `image` on: the scores of a head run while the
+    values before are mixed."""
     config, emitter, scores, mixing = products.config, products.emitter, step.scores, step.attention
     query, key = (products.plan.tensors[name] for name in scores.inputs)
     value, mixed = products.plan.tensors[mixing.inputs[1]], products.plan.tensors[mixing.name]
-    tokens, heads, rows = query.tokens, scores.heads, config.rows
+    stride, heads, rows = query.tokens, scores.heads, config.rows
+    tokens = stride // products.batch
     score_tiles, tiles = query.tiles // heads, value.tiles // heads
     width = products.artifact.shapes()[mixing.name][1] // heads
     groups = -(-tokens // config.cols)
@@ -39,14 +43,14 @@ def lower_attention(products: Products, step: Attention, image: int) -> None:
         )
         return pack_parameters(columns, config.cols, emitter.beat).tobytes()
 
-    def head_words(tensor: CodeTensor, head: int) -> Region:
-        words = tensor.words // heads
-        return Region(Space.CODES, products.base[tensor.name] + head * words, words)
+    def head_words(tensor: CodeTensor, number: int, head: int) -> Region:
+        base = products.base[tensor.name] + head * (tensor.words // heads) + number * tokens
+        return Region(Space.CODES, base, tokens, stride, tensor.tiles // heads)
 
-    for head in range(heads):
-        q, k, v, o = (head_words(tensor, head) for tensor in (query, key, value, mixed))
+    for number, head in product(range(products.batch), range(heads)):
+        q, k, v, o = (head_words(tensor, number, head) for tensor in (query, key, value, mixed))
         emitter.fetch(f"{scores.name}.parameters", parameters, Destination.WEIGHTS)
-        shape = {"groups": groups, "tiles": score_tiles, "stride": tokens, "shared": 1}
+        shape = {"groups": groups, "tiles": score_tiles, "stride": stride, "shared": 1}
         event = emitter.command(
             "WEIGHTS", {"buffer": 1, "base": q.base, "channels": tokens} | shape, [q]
         )
@@ -64,14 +68,14 @@ def lower_attention(products: Products, step: Attention, image: int) -> None:
             },
             fed_by=event,
             operators=(scores.name, step.softmax.name),
-            image=image,
+            image=image + number,
             head=head,
         )
         emitter.command(
             "ATTENTION",
             {
                 "base": v.base,
-                "stride": tokens,
+                "stride": stride,
                 "keys": tokens,
                 "queries": tokens,
                 "tiles": tiles,
@@ -88,7 +92,7 @@ def lower_attention(products: Products, step: Attention, image: int) -> None:
             [o],
             fed_by=event,
             operators=(mixing.name,),
-            image=image,
+            image=image + number,
             channels=mixed.channels[head * tiles * rows : (head + 1) * tiles * rows],
             head=head,
         )

@@ -15,22 +15,34 @@ from .lower import Lowering
 
 
 def compile_program(
-    artifact: Artifact, config: AcceleratorConfig, images: int = 1, norm_bands: int | None = None
+    artifact: Artifact,
+    config: AcceleratorConfig,
+    images: int = 1,
+    norm_bands: int | None = None,
+    batch: int = 1,
 ) -> Program:
-    """The program that infers `images` images, one after the other.
+    """The program that infers `images` images, `batch` of them side by side.
 
-    The next image is cut into patches as soon as the code buffer has room for it.
+    Weights of the blocks are streamed once for a batch; those of the patch embedding once for each
+    of its bands, and those of the head once for each image. The first images of the next batch are
+    cut into patches as soon as the code buffer has room for them.
 
-    Parameters: `norm_bands`, bands of tokens in which a LayerNorm works beside the product that
-    makes its rows, and the one that takes them; more than one streams a few of their weights anew
-    for each band. None: four, or fewer where bands would be shorter than a tile's loading.
+    Parameters: `images`, a multiple of `batch`; `norm_bands`, bands of tokens in which a LayerNorm
+    works beside the product that makes its rows, and the one that takes them; more than one streams
+    a few of their weights anew for each band. None: four, or fewer where bands would be shorter
+    than a tile's loading.
     Raises: ProgramError or ConfigError for an artifact that the accelerator cannot run: the
-    operator or buffer, what it needs and what there is; ProgramError for fewer images than one.
+    operator or buffer, what it needs and what there is; ProgramError for a number of images,
+    bands or a batch that is less than one, and for images that fill no whole batches.
     """
     if images < 1:
         raise ProgramError(f"images must be at least 1, not {images}")
     if norm_bands is not None and norm_bands < 1:
         raise ProgramError(f"norm_bands must be at least 1, not {norm_bands}")
+    if batch < 1:
+        raise ProgramError(f"batch must be at least 1, not {batch}")
+    if images % batch:
+        raise ProgramError(f"images must be a multiple of the batch, {batch}, not {images}")
     steps = steps_of(artifact)
     _check_widths(artifact, config)
     shape = artifact.preprocessing.shape
@@ -39,31 +51,32 @@ def compile_program(
     first = steps[0]
     if not isinstance(first, Patches):
         raise ProgramError(f"{first.operators()[0].name}: the first operator must be a patchify")
-    lowering = Lowering(artifact, config, emitter, first, norm_bands)
+    lowering = Lowering(artifact, config, emitter, batch, first, norm_bands)
     bands = lowering.bands
-    config.check_fits(artifact)
+    config.check_fits(artifact, batch)
     ahead, split = range(bands.ahead), _split(artifact, steps, lowering)
     for number in ahead:
         bands.patchify(0, number)
-    for image in range(images):
-        if image == 1:
-            _check_images(emitter, images)
+    for image in range(0, images, batch):
+        if image == batch:
+            _check_images(emitter, images, batch)
         lowering.steps(steps[:split], image)
-        if image + 1 < images:
+        if image + batch < images:
             for number in ahead:
-                bands.patchify(image + 1, number)
+                bands.patchify(image + batch, number)
         lowering.steps(steps[split:], image)
     return emitter.program(artifact)
 
 
-def _check_images(emitter: Emitter, images: int) -> None:
-    """Refuse more images than commands can be counted of; those of one have been emitted."""
+def _check_images(emitter: Emitter, images: int, batch: int) -> None:
+    """Refuse more images than commands can be counted of; those of a batch have been emitted."""
+    each = "each" if batch == 1 else f"for each batch of {batch}"
     for unit, events in emitter.tracker.events.items():
-        if len(events) * images >= 1 << COUNT_WIDTH:
-            most = ((1 << COUNT_WIDTH) - 1) // len(events)
+        if len(events) * (images // batch) >= 1 << COUNT_WIDTH:
+            most = ((1 << COUNT_WIDTH) - 1) // len(events) * batch
             raise ProgramError(
-                f"images must be at most {most}, with {len(events)} commands of {unit.name} each, "
-                f"not {images}"
+                f"images must be at most {most}, with {len(events)} commands of {unit.name} "
+                f"{each}, not {images}"
             )
 
 

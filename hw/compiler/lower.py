@@ -7,10 +7,11 @@ from math import gcd
 import numpy as np
 
 from ...artifact import Artifact
-from ...buffers import tiled
+from ...buffers import CodeTensor, tiled
 from ...config import AcceleratorConfig
 from ...formats import code_max
 from ...isa import Destination, Mode
+from ...operators import Gemm
 from ...program import LOGIT_BYTES
 from .attention import lower_attention
 from .emitter import Emitter
@@ -27,9 +28,9 @@ ROW_CYCLES, NORM_LATENCY = 10, 128
 
 
 class Lowering(Products):
-    """Emits the commands of steps, image by image.
+    """Emits the commands of steps, batch by batch; `image` is the number of a batch's first.
 
-    Parameters: of `Products`, and `patches`, the step that begins the model.
+    Parameters: of `Products`, `patches`, the step that begins the model, and `norm_bands`.
     """
 
     def __init__(
@@ -37,13 +38,21 @@ class Lowering(Products):
         artifact: Artifact,
         config: AcceleratorConfig,
         emitter: Emitter,
+        batch: int,
         patches: Patches,
         norm_bands: int | None,
     ) -> None:
-        super().__init__(artifact, config, emitter)
+        super().__init__(artifact, config, emitter, batch)
         self.bands, self.norm_bands = PatchBands(self, patches), norm_bands
+        self.stream_tokens = len(patches.embed.position)
         # Normalizations whose last band may be at work when their first product begins.
         self.late: dict[str, tuple[Norm, range]] = {}
+
+    def row_stride(self, stream: str) -> int:
+        """Words between rows of a stream: a pooled row lies where its image's first one lay."""
+        tokens, channels = self.artifact.shapes()[stream]
+        apart = self.stream_tokens // tokens if self.batch > 1 else 1
+        return apart * self.chunks(channels)
 
     def steps(self, steps: Sequence[Step], image: int) -> None:
         """The commands of steps that follow each other."""
@@ -91,6 +100,7 @@ class Lowering(Products):
         rows = range(tensor.tokens) if rows is None else rows
         out = self.base[norm.name] + rows.start
         chunks, lanes, beat = self.chunks(norm.gain.size), self.config.lanes, self.emitter.beat
+        stride = self.row_stride(norm.inputs[0])
         if not rows.start:
             self.emitter.fetch(
                 f"{norm.name}.parameters",
@@ -101,8 +111,8 @@ class Lowering(Products):
             "LAYERNORM",
             {
                 "keep": int(rows.start > 0),
-                "base": rows.start * chunks,
-                "row_stride": chunks,
+                "base": rows.start * stride,
+                "row_stride": stride,
                 "rows": len(rows),
                 "channels": norm.gain.size,
                 "epsilon": norm.epsilon,
@@ -111,7 +121,7 @@ class Lowering(Products):
                 "out": out,
                 "stride": tensor.tokens,
             },
-            [Region(Space.RESIDUAL, rows.start * chunks, len(rows) * chunks)],
+            [Region(Space.RESIDUAL, rows.start * stride, chunks, stride, len(rows))],
             [Region(Space.CODES, out, len(rows), tensor.tokens, tensor.tiles)],
             operators=(norm.name,),
             image=image,
@@ -172,44 +182,45 @@ class Lowering(Products):
         return [*parts, rest] if rest.groups else parts
 
     def mean(self, step: Mean, image: int) -> None:
-        """POOL, into row 0."""
+        """POOL of each image, into its first row."""
         pool = step.pool
         tokens, channels = self.artifact.shapes()[pool.inputs[0]]
         chunks = self.chunks(channels)
-        self.emitter.command(
-            "POOL",
-            {
-                "base": pool.prefix * chunks,
-                "stride": chunks,
-                "rows": tokens - pool.prefix,
-                "chunks": chunks,
-                "multiplier": pool.multiplier,
-                "shift": pool.shift,
-                "out": 0,
-            },
-            [Region(Space.RESIDUAL, 0, tokens * chunks)],
-            [Region(Space.RESIDUAL, 0, chunks)],
-            operators=(pool.name,),
-            image=image,
-        )
+        for place in range(self.batch):
+            first = place * tokens * chunks
+            self.emitter.command(
+                "POOL",
+                {
+                    "base": first + pool.prefix * chunks,
+                    "stride": chunks,
+                    "rows": tokens - pool.prefix,
+                    "chunks": chunks,
+                    "multiplier": pool.multiplier,
+                    "shift": pool.shift,
+                    "out": first,
+                },
+                [Region(Space.RESIDUAL, first, tokens * chunks)],
+                [Region(Space.RESIDUAL, first, chunks)],
+                operators=(pool.name,),
+                image=image + place,
+            )
 
     def layer(self, step: Product, image: int, norm: Norm | None) -> None:
         """A product of code tensors, through its table where it has one."""
         gemm, emitter = step.gemm, self.emitter
         source = self.plan.tensors[gemm.inputs[0]]
         outputs, shift = tiled(len(gemm.weight), 1, 1), 0
+        if gemm is self.artifact.operators[-1]:
+            self.logits(gemm, source, outputs, image)
+            return
         if step.gelu is not None:
             table = step.gelu.table
             emitter.fetch(f"{step.gelu.name}.table", table.tobytes, Destination.GELU_TABLE)
             emitter.command("TABLE", {})
         if step.add is not None:
             shift = step.add.shift
-            stride = self.chunks(len(gemm.weight))
+            stride = self.row_stride(step.add.name)
             target = {"mode": Mode.RESIDUAL, "base": 0, "stride": stride, "shift": shift}
-        elif gemm is self.artifact.operators[-1]:
-            offset = image * emitter.output_stride
-            size = LOGIT_BYTES * emitter.classes
-            target = {"mode": Mode.LOGITS, "offset": offset, "bytes": size}
         else:
             name = gemm.name if step.gelu is None else step.gelu.name
             tensor = self.plan.tensors[name]
@@ -239,3 +250,27 @@ class Lowering(Products):
             operators=tuple(operator.name for operator in step.operators()),
             image=image,
         )
+
+    def logits(self, gemm: Gemm, source: CodeTensor, outputs: np.ndarray, image: int) -> None:
+        """The last product, image by image: a STORE takes the logits of one token."""
+        emitter, tokens = self.emitter, source.tokens // self.batch
+        for place in range(self.batch):
+            self.product(
+                gemm,
+                {
+                    "base": self.base[source.name] + place * tokens,
+                    "stride": source.tokens,
+                    "tokens": tokens,
+                    "tiles": source.tiles,
+                },
+                source.channels,
+                {
+                    "mode": Mode.LOGITS,
+                    "offset": (image + place) * emitter.output_stride,
+                    "bytes": LOGIT_BYTES * emitter.classes,
+                },
+                outputs,
+                self.surplus(source),
+                operators=(gemm.name,),
+                image=image + place,
+            )

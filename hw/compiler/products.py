@@ -35,16 +35,19 @@ def last_used(places: np.ndarray) -> int:
 class Products:
     """Emits the commands of products, and knows where code tensors lie.
 
-    Parameters: `artifact`, `config`, and the `emitter` that takes the commands.
+    Parameters: `artifact`, `config`, the `emitter` that takes the commands, and `batch`, images
+    whose tokens are stacked: token t of image k of a batch of T each is token k * T + t.
     Members: `plan` and `base`, first word of every code tensor; `free`, words from 0 on that are
     the patches' while no tensor needs them.
     Raises: ProgramError where the code buffer is too small: the tensor, need and have.
     """
 
-    def __init__(self, artifact: Artifact, config: AcceleratorConfig, emitter: Emitter) -> None:
-        self.artifact, self.config, self.emitter = artifact, config, emitter
+    def __init__(
+        self, artifact: Artifact, config: AcceleratorConfig, emitter: Emitter, batch: int
+    ) -> None:
+        self.artifact, self.config, self.emitter, self.batch = artifact, config, emitter, batch
         self.stationary_width = max(config.activation_width, config.weight_width)
-        self.plan = plan_codes(artifact, config.rows)
+        self.plan = plan_codes(artifact, config.rows, batch)
         self.free = config.code_depth - self.plan.tail_words
         self.base = {name: self.free + at for name, at in self.plan.tail.items()}
         self.base |= self.plan.body

@@ -32,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", type=int, default=1, metavar="N", help="images that one run infers, 1"
     )
     parser.add_argument(
+        "--batch",
+        type=int,
+        default=1,
+        metavar="K",
+        help="images that share a pass of the weights; divides N, needs K times the buffers, 1",
+    )
+    parser.add_argument(
         "--image",
         type=place,
         action="append",
@@ -46,7 +53,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from ..hw.compiler import compile_program
 
     artifact = Artifact.load(options.artifact)
-    config = accelerator_config(options, artifact)
+    config = accelerator_config(options, artifact, options.batch)
     if len(options.image) > options.images >= 1:
         raise ImageError(
             f"--image must be given at most {options.images} times, as --images says, "
@@ -54,7 +61,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         )
     with progress_bar("generate") as progress:
         progress(0, 1, "program")
-        program = compile_program(artifact, config, options.images)
+        program = compile_program(artifact, config, options.images, batch=options.batch)
         pixels = vector_pixels(artifact, options.images, options.image)
         files = output_files(artifact, program, pixels, progress)
     return {

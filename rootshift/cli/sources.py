@@ -58,13 +58,18 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def accelerator_config(options: argparse.Namespace, artifact: Artifact) -> AcceleratorConfig:
-    """The configuration that the options name; raises ConfigError where `artifact` cannot fit."""
+def accelerator_config(
+    options: argparse.Namespace, artifact: Artifact, batch: int = 1
+) -> AcceleratorConfig:
+    """The configuration that the options name; raises ConfigError where `artifact` cannot fit.
+
+    `batch` images at a time are to fit.
+    """
     if options.config is not None:
         config = AcceleratorConfig.load(options.config)
-        config.check_fits(artifact)
+        config.check_fits(artifact, batch)
         return config
-    return AcceleratorConfig.for_artifact(artifact, options.array)
+    return AcceleratorConfig.for_artifact(artifact, options.array, batch)
 
 
 def one_image(path: str, preprocessing: Preprocessing) -> np.ndarray:

@@ -53,11 +53,13 @@ class _Reader:
         return found.reshape(shape)
 
     def put(self, name: str, placed: Placed, token: int, values: np.ndarray) -> None:
-        """Rows [tokens, places] from token `token` of a tensor on."""
+        """Rows [tokens, places] from token `token` of an image on, and of those behind it."""
         places = placed.channels[: values.shape[1]]
         used = places >= 0
-        target = self.made[name][placed.image]
-        target[token : token + len(values), places[used]] = values[:, : places.size][:, used]
+        tokens, channels = self.program.shapes[name]
+        rows = self.made[name].reshape(-1, channels)
+        first = placed.image * tokens + token
+        rows[first : first + len(values), places[used]] = values[:, : places.size][:, used]
         spare = np.ones(values.shape[1], bool)
         spare[: places.size] = ~used
         if values[:, spare].any():

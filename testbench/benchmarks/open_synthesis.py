@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,16 +55,19 @@ class Target:
     block_ram: dict[str, int]
 
 
+_ecp5 = Target(
+    command=f"{ECP5} -run begin:map_luts; abc -lut 4:7; clean; {ECP5} -run map_cells:",
+    luts={"LUT4": 1, "CCU2C": 2},
+    ffs=("TRELLIS_FF",),
+    carry="CCU2C",
+    ram={"TRELLIS_DPR16X4": 6},
+    dsp="MULT18X18D",
+    block_ram={"DP16KD": 1},
+)
 TARGETS = {
-    "ecp5": Target(
-        command=f"{ECP5} -run begin:map_luts; abc -lut 4:7; clean; {ECP5} -run map_cells:",
-        luts={"LUT4": 1, "CCU2C": 2},
-        ffs=("TRELLIS_FF",),
-        carry="CCU2C",
-        ram={"TRELLIS_DPR16X4": 6},
-        dsp="MULT18X18D",
-        block_ram={"DP16KD": 1},
-    ),
+    "ecp5": _ecp5,
+    # Without functions of 5 to 7 bits, which are quicker and take up to 8 LUTs: the least area.
+    "ecp5-lut4": replace(_ecp5, command=_ecp5.command.replace("-lut 4:7", "-lut 4")),
     "xc7": Target(
         command=f"{XC7} -run begin:map_luts; opt_expr -mux_undef -noclkinv; "
         "abc -luts 2:2,3,6:5,10,20; clean; xilinx_srl -fixed -minlen 3; "

@@ -12,6 +12,7 @@ from rootshift import csr_text, isa_text, program_text
 from rootshift.artifact import Artifact
 from rootshift.config import AcceleratorConfig
 from rootshift.hw.compiler import compile_program
+from rootshift.isa import Destination
 from rootshift.preprocessing import load_pixels
 from rootshift.program import Program
 from rootshift.sim.golden.model import GoldenModel
@@ -152,6 +153,20 @@ def test_vectors_are_images_then_noise_and_their_golden_logits(
     np.testing.assert_array_equal(logits, GoldenModel(artifact).run(pixels).logits)
 
 
+def test_a_batch_reads_its_weights_once(digits: Path, tmp_path: Path, quick: None) -> None:
+    def weight_beats(*words: object) -> int:
+        outcome = invoke("generate", digits, "--images", 4, *words, "--out", tmp_path)
+        assert outcome.code == 0
+        program = Program.load(tmp_path / "program")
+        fetches = [p.command for p in program.commands if p.command.name == "FETCH"]
+        return sum(c["beats"] for c in fetches if c["destination"] == Destination.WEIGHTS)
+
+    alone = weight_beats()
+    assert weight_beats("--batch", 2) < 0.8 * alone
+    assert weight_beats("--batch", 4) < 0.5 * alone
+    assert AcceleratorConfig.load(tmp_path / "config.toml").token_depth == 4 * 17
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -159,6 +174,8 @@ def test_vectors_are_images_then_noise_and_their_golden_logits(
         (["--images", "-3"], "images must be at least 1, not -3"),
         (["--images", "9" * 30], "images must be at most "),
         (["--images", "two"], "argument --images: invalid int value: 'two'"),
+        (["--batch", "0"], "batch must be at least 1, not 0"),
+        (["--images", "3", "--batch", "2"], "images must be a multiple of the batch, 2, not 3"),
         (
             ["--image", "a.png", "--image", "b.png"],
             "--image must be given at most 1 times, as --images says, not 2",
@@ -208,7 +225,7 @@ def test_what_else_is_in_the_directory_stays(saved: Path, tmp_path: Path, quick:
 def test_nothing_is_written_before_everything_is_made(
     saved: Path, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    def broken(*arguments: object) -> None:
+    def broken(*arguments: object, **_: object) -> None:
         raise RuntimeError("in the middle")
 
     monkeypatch.setattr(f"rootshift.{step}", broken)

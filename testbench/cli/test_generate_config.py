@@ -121,7 +121,7 @@ def test_any_configuration_is_taken_or_refused(
     config = folder / "any.toml"
     config.write_text(toml, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rootshift.hw.compiler.compile_program", lambda *arguments: Nothing())
+        patch.setattr("rootshift.hw.compiler.compile_program", lambda *_, **__: Nothing())
         patch.setattr("rootshift.cli.generate.output_files", lambda *arguments: {})
         for words in (["--array", array], ["--config", config]):
             outcome = invoke("generate", digits, *words, "--out", folder / "any")

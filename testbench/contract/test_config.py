@@ -193,6 +193,41 @@ def test_hardware_that_cannot_run_an_artifact_is_refused(
     assert str(caught.value) == message
 
 
+def test_a_batch_needs_room_for_all_its_tokens() -> None:
+    artifact = random_artifact(np.random.default_rng(0), Size(image=(8, 8, 1), prefix=2))
+    one, three = (AcceleratorConfig.for_artifact(artifact, "4x4", n) for n in (1, 3))
+    assert one == AcceleratorConfig.for_artifact(artifact, "4x4")
+    # Its patches lie where other tensors do later.
+    grown = {"token_depth": 3 * 6, "residual_depth": 3 * one.residual_depth}
+    assert three == replace(one, **grown, code_depth=three.code_depth)
+    assert one.code_depth < three.code_depth <= 3 * one.code_depth
+    three.check_fits(artifact, 3)
+    three.check_fits(artifact)
+    for field in ("token_depth", "residual_depth"):
+        need = getattr(three, field)
+        with pytest.raises(ConfigError) as caught:
+            replace(three, **{field: need - 1}).check_fits(artifact, 3)
+        have = f"for 3 images of the artifact, not {need - 1}"
+        assert str(caught.value) == f"{field} must be at least {need} {have}"
+    with pytest.raises(ConfigError, match=r"code_depth must be at least \d+ for 3 images of"):
+        replace(three, code_depth=one.code_depth).check_fits(artifact, 3)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (0, "batch must be at least 1, not 0"),
+        (-2, "batch must be at least 1, not -2"),
+        (1000, "token_depth must be in 1..4096, not 5000"),
+    ],
+)
+def test_a_batch_that_no_hardware_has_room_for(batch: int, message: str) -> None:
+    artifact = random_artifact(np.random.default_rng(0))
+    with pytest.raises(ConfigError) as caught:
+        AcceleratorConfig.for_artifact(artifact, "4x4", batch)
+    assert str(caught.value) == message
+
+
 @pytest.mark.parametrize(("text", "sizes"), [("16x16", (16, 16)), ("1x256", (1, 256))])
 def test_an_array_is_written_rows_by_cols(text: str, sizes: tuple[int, int]) -> None:
     assert parse_array(text) == sizes

@@ -15,35 +15,18 @@ from hypothesis import given
 
 from rootshift.artifact import Artifact
 from rootshift.buffers import PatchGrid, place, plan_codes, tiled
-from rootshift.config import AcceleratorConfig
 from rootshift.errors import ConfigError, ProgramError
 from rootshift.formats import RESIDUAL_WIDTH
-from rootshift.hw.compiler import compile_program
 from rootshift.hw.compiler.bands import plan_bands
 from rootshift.hw.compiler.hazards import Region, Space, Tracker
 from rootshift.hw.compiler.packing import Columns, pack_layernorm, pack_parameters, pack_tiles
 from rootshift.isa import COMMAND_BYTES, Unit
 from rootshift.operator_base import Operator
 from rootshift.operators import GeluTable
-from rootshift.program import Program
 
-from ..random_model import Size, random_artifact
+from ..random_model import Size
 from ..seeds import explored, generator
-
-
-def model(size: Size | None = None, bits: str = "W4A4") -> Artifact:
-    return random_artifact(np.random.default_rng(0), size, bits=bits)
-
-
-def built(
-    artifact: Artifact, array: str = "4x4", images: int = 1, norm_bands: int = 1, **fields: Any
-) -> Program:
-    config = replace(AcceleratorConfig.for_artifact(artifact, array), **fields)
-    return compile_program(artifact, config, images, norm_bands)
-
-
-def commands(program: Program, name: str) -> list[Any]:
-    return [placed.command for placed in program.commands if placed.command.name == name]
+from .compiled import built, commands, model
 
 
 class TestStreams:
@@ -273,6 +256,21 @@ class TestRefusals:
             ({"weight_width": 3}, "weight_width must be at least 4 for the artifact, not 3"),
             ({"images": 0}, "images must be at least 1, not 0"),
             ({"norm_bands": 0}, "norm_bands must be at least 1, not 0"),
+            ({"batch": 0}, "batch must be at least 1, not 0"),
+            ({"images": 3, "batch": 2}, "images must be a multiple of the batch, 2, not 3"),
+            ({"batch": 2}, "images must be a multiple of the batch, 2, not 1"),
+            (
+                {"images": 2, "batch": 2, "code_depth": 80},
+                "code buffer must hold 166 words for block0.attention, not 80",
+            ),
+            (
+                {"images": 2, "batch": 2, "residual_depth": 29},
+                "residual buffer must hold 30 words for embed, not 29",
+            ),
+            (
+                {"images": 2, "batch": 2, "token_depth": 9},
+                "token_depth must be at least 10 for 2 images of the artifact, not 9",
+            ),
         ],
     )
     def test_hardware_too_small(self, fields: dict[str, Any], message: str) -> None:
@@ -286,6 +284,10 @@ class TestRefusals:
     def test_too_many_commands(self) -> None:
         message = r"images must be at most 4095, with 16 commands of FETCH each, not 5000"
         self.refused(model(), message, images=5000)
+        message = (
+            r"images must be at most 5956, with 22 commands of FETCH for each batch of 2, not 6000"
+        )
+        self.refused(model(), message, images=6000, batch=2)
 
     @pytest.mark.parametrize(
         ("name", "changes", "message"),

@@ -56,11 +56,12 @@ def compiled(
     size: Size,
     fields: dict,
     images: int = 1,
-    norm_bands: int = 1,
+    norm_bands: int | None = 1,
+    batch: int = 1,
 ) -> tuple[Artifact, Program]:
     artifact = random_artifact(rng, size, bits=bits, base=str(rng.choice(["sqrt2", "2"])))
-    config = replace(AcceleratorConfig.for_artifact(artifact, array), **fields)
-    return artifact, compile_program(artifact, config, images, norm_bands)
+    config = replace(AcceleratorConfig.for_artifact(artifact, array, batch), **fields)
+    return artifact, compile_program(artifact, config, images, norm_bands, batch)
 
 
 def compare(
@@ -98,6 +99,26 @@ def test_norms_beside_the_products_before(case: str, norm_bands: int) -> None:
     compare(artifact, program, pixels, rng, AMPLE)
 
 
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("images", "batch", "norm_bands"), [(4, 2, None), (3, 3, 3)])
+def test_images_side_by_side(case: str, images: int, batch: int, norm_bands: int | None) -> None:
+    rng = generator(9, list(CASES).index(case), batch)
+    artifact, program = compiled(
+        rng, *CASES[case], images=images, norm_bands=norm_bands, batch=batch
+    )
+    pixels = random_pixels(rng, artifact, images)
+    compare(artifact, program, pixels)
+    compare(artifact, program, pixels, rng)
+    compare(artifact, program, pixels, rng, AMPLE)
+
+
+def test_a_saved_program_knows_which_rows_are_whose(tmp_path: Path) -> None:
+    rng = generator(10)
+    artifact, program = compiled(rng, "4x4", "W4A4", Size(), {}, images=2, batch=2)
+    program.save(tmp_path / "program")
+    compare(artifact, Program.load(tmp_path / "program"), random_pixels(rng, artifact, 2))
+
+
 def test_fill_behind_a_table_is_made_up_for() -> None:
     """A table that maps 0 to a code fills places that the array's sums of codes see."""
     rng = generator(7)
@@ -132,9 +153,10 @@ def test_random_models(number: int) -> None:
     array = str(rng.choice(["4x4", "8x4", "4x8", "6x6", "16x16", "3x12"]))
     bits = str(rng.choice(["W4A4", "W6A6", "W8A8", "W4A8", "W3A5", "W8A3"]))
     fields = {"bus_width": int(rng.choice([32, 64, 128]))}
-    bands = int(rng.integers(1, 5))
-    artifact, program = compiled(rng, array, bits, size, fields, images=2, norm_bands=bands)
-    compare(artifact, program, random_pixels(rng, artifact, 2), rng, AMPLE)
+    bands, batch = int(rng.integers(1, 5)), int(rng.integers(1, 5))
+    images = 2 * batch
+    artifact, program = compiled(rng, array, bits, size, fields, images, bands, batch)
+    compare(artifact, program, random_pixels(rng, artifact, images), rng, AMPLE)
 
 
 def edited(program: Program, number: int, **changes: object) -> Program:
@@ -153,11 +175,13 @@ def differs(program: Program, pixels: np.ndarray, beats: dict[str, np.ndarray], 
     return any(not np.array_equal(found[name], beats[name]) for name in beats)
 
 
-def test_every_wait_is_needed() -> None:
+@pytest.mark.parametrize("batch", [1, 2])
+def test_every_wait_is_needed(batch: int) -> None:
     """A wait that is left out shows in some order: so the orders above do test the waits."""
     rng = generator(3)
-    _, program = compiled(rng, "4x4", "W4A4", Size(image=(16, 8, 1)), {}, norm_bands=2)
-    pixels = rng.integers(0, 256, (1, 16, 8, 1)).astype(np.uint8)
+    size = Size(image=(16, 8, 1))
+    _, program = compiled(rng, "4x4", "W4A4", size, {}, batch, norm_bands=2, batch=batch)
+    pixels = rng.integers(0, 256, (batch, 16, 8, 1)).astype(np.uint8)
     beats = Machine(program).run(pixels).beats
     unneeded = []
     for number, placed in enumerate(program.commands):
@@ -245,6 +269,18 @@ class TestTensors:
         beats["layernorm"][1, 0] += 1
         after = tensors(program, beats)["block0.norm1"]
         assert np.argwhere(before != after).tolist() == [[0, 0, 4]]
+
+    def test_rows_of_a_batch_are_its_images(self) -> None:
+        rng = generator(5)
+        artifact, program = compiled(rng, "4x4", "W4A4", Size(width=10), {}, 4, batch=2)
+        beats = Machine(program).run(random_pixels(rng, artifact, 4)).beats
+        before = tensors(program, beats)["block0.norm1"]
+        # Behind the norms of the first batch: of block 0 twice, and of the pooled rows.
+        tokens, chunks = before.shape[1], 3
+        row = 2 * 2 * tokens + 2 + tokens + 1
+        beats["layernorm"][row * chunks] += 1
+        after = tensors(program, beats)["block0.norm1"]
+        assert np.argwhere(before != after).tolist() == [[3, 1, c] for c in range(4)]
 
 
 @pytest.mark.slow

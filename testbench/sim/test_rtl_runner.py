@@ -21,7 +21,6 @@ from rootshift.sim.rtl.toolchain import CACHE_VARIABLE
 from rootshift.testbench.hw.copy_engine import EVERY, GROUP, WIDTHS, CopyEngine
 from rootshift.testbench.seeds import generator
 
-ROOT = Path(__file__).resolve().parents[2]
 BUSES = (32, 64, 128)
 BASE, SIZE, AWAY = 0xA5_0000_0000, 1 << 16, 1 << 15
 EXTREMES = {
@@ -32,13 +31,6 @@ EXTREMES = {
         read_latency=20, write_latency=7, extra_latency=9, hold=0.6, bandwidth=0.75, seed=4
     ),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache() -> object:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CACHE_VARIABLE, str(ROOT / "build" / "rtl"))
-        yield
 
 
 _models: dict[tuple, RtlModel] = {}
@@ -321,9 +313,11 @@ def test_a_build_that_is_kept_needs_no_design() -> None:
     def make() -> CopyEngine:
         return CopyEngine(data_width=32)
 
-    built = build_model(make, "copy_engine", made_from="a test")
-    assert build_model(never, "copy_engine", made_from="a test") == built
-    assert build_model(make, "copy_engine", made_from="another name of it") == built
+    # Names of the present sources: builds outlive a change of them.
+    name, other = design_key("a name"), design_key("another name of it")
+    built = build_model(make, "copy_engine", made_from=name)
+    assert build_model(never, "copy_engine", made_from=name) == built
+    assert build_model(make, "copy_engine", made_from=other) == built
     assert build_model(make, "copy_engine") == built
     assert list(built.probes) == list(EVERY)
     assert (built.bus_width, built.waves) == (32, False)
