@@ -72,7 +72,8 @@ def main() -> None:
     table = layers(artifact, program, run)
     print(json.dumps(summary(artifact, program, run, table, images, built), indent=1))
     if options.page:
-        options.page.write_text(page(config, table, run))
+        model = f"{artifact.source['model']} {artifact.bits}"
+        options.page.write_text(page(model, config, table, run))
 
 
 def summary(
@@ -118,9 +119,33 @@ def summary(
     }
 
 
-def page(config: AcceleratorConfig, table: Sequence[Layer], run: RunResult) -> str:
-    """The table of layers."""
+PAGE = """\
+# Where the cycles of the array go
+
+{model} on a {rows} x {cols} array, {lanes} lanes, {bus} bits of bus, memory that answers at once,
+one image: counted on the RTL from start bit to interrupt by
+`python testbench/benchmarks/accelerator.py`, which writes this page (`--page`).
+
+*Busy* are cycles in which the array took a vector; then those in which it had a vector and waited
+for weights, had none (activations), or had no room behind the requantizer (output). *Idle* are
+those before the layer in which it had no command, and what it waited for: LayerNorm, attention
+(softmax and shift attention, behind the scores), the image, or what the requantizer still had of
+the layer before. Multiplications of shift attention, which has an array of its own, count with the
+scores. Pixels of 8 bits take four passes on an array of 4 bits.
+
+"""
+
+
+def page(model: str, config: AcceleratorConfig, table: Sequence[Layer], run: RunResult) -> str:
+    """The table of layers, with an explanation."""
     array = config.rows * config.cols
+    text = PAGE.format(
+        model=model,
+        rows=config.rows,
+        cols=config.cols,
+        lanes=config.lanes,
+        bus=config.bus_width,
+    )
     head = ["layer", "cycles", "busy", "weights", "activations", "output", "idle", "idle for"]
     lines = [f"| {' | '.join([*head, 'MACs per cycle and cell'])} |", "|---" * 9 + "|"]
     for layer in table:
@@ -128,8 +153,12 @@ def page(config: AcceleratorConfig, table: Sequence[Layer], run: RunResult) -> s
         cells = [layer.name, layer.cycles, layer.busy, layer.weights, layer.activations]
         cells += [layer.output, layer.idle, layer.waits_for if layer.idle else "", f"{use:.3f}"]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines.append(f"| all | {run.cycles} |" + " |" * 7)
-    return "\n".join([*lines, ""])
+    names = "busy", "weights", "activations", "output", "idle"
+    totals = [sum(getattr(layer, name) for layer in table) for name in names]
+    use = sum(layer.macs for layer in table) / (run.cycles * array)
+    cells = ["**all**", run.cycles, *totals, "", f"{use:.3f}"]
+    lines.append(f"| {' | '.join(map(str, cells))} |")
+    return text + "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":
