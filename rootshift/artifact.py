@@ -7,9 +7,6 @@ its parameters in execution order) and `tensors.safetensors` (integer arrays onl
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +21,7 @@ from .errors import ArtifactError, ConfigError
 from .formats import LOGIT_WIDTH
 from .operator_base import Operator, Shape, Tensor
 from .operators import KINDS, tensor_shapes
+from .output import write_folder
 from .preprocessing import Preprocessing
 
 SCHEMA = 1
@@ -106,7 +104,7 @@ class Artifact:
         manifest["manifest_sha256"] = _digest(manifest)
         try:
             check_replaceable(target)
-            _write(target, {TENSORS: payload, MANIFEST: _render(manifest)})
+            write_folder(target, {TENSORS: payload, MANIFEST: _render(manifest)})
         except OSError as error:
             # What stands in the way of the folder is a file.
             known = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
@@ -234,28 +232,3 @@ def check_replaceable(directory: str | Path) -> None:
         return
     if not target.is_dir() or {entry.name for entry in target.iterdir()} - {MANIFEST, TENSORS}:
         raise ArtifactError(f"{target} must be a new, empty or artifact directory")
-
-
-def _write(target: Path, files: Mapping[str, bytes]) -> None:
-    """Write `files` beside `target`, then put the directory in its place."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    fresh, old = work / "new", work / "old"
-    try:
-        fresh.mkdir()
-        for name, payload in files.items():
-            with (fresh / name).open("wb") as file:
-                file.write(payload)
-                file.flush()
-                os.fsync(file.fileno())
-        if target.exists():
-            target.rename(old)
-        fresh.rename(target)
-    except BaseException:
-        # An interrupt between the two renames must not lose the old artifact either.
-        if old.exists() and not target.exists():
-            old.rename(target)
-        raise
-    finally:
-        if target.exists() or not old.exists():
-            shutil.rmtree(work, ignore_errors=True)

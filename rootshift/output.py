@@ -1,8 +1,9 @@
 """Files written whole or not at all, and only where their content changes."""
 
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -39,3 +40,31 @@ def write_if_changed(path: str | Path, content: bytes) -> bool:
         return False
     write_file(target, lambda file: file.write(content))
     return True
+
+
+def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
+    """Write `files` beside `target`, then put the directory in its place.
+
+    Raises: OSError where that cannot be done; what was there before is kept.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    fresh, old = work / "new", work / "old"
+    try:
+        fresh.mkdir()
+        for name, payload in files.items():
+            with (fresh / name).open("wb") as file:
+                file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+        if target.exists():
+            target.rename(old)
+        fresh.rename(target)
+    except BaseException:
+        # An interrupt between the two renames must not lose the old one either.
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise
+    finally:
+        if target.exists() or not old.exists():
+            shutil.rmtree(work, ignore_errors=True)

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from .artifact import _write as write_folder
 from .config import AcceleratorConfig
 from .errors import ConfigError, ProgramError
 from .isa import COMMAND_BYTES, Command, decode, disassemble
+from .output import write_folder
 
 SCHEMA = 1
 IMAGE, MAP, TEXT = "program.bin", "map.json", "program.asm"

@@ -95,7 +95,7 @@ def test_an_old_artifact_is_replaced(quick: tuple, saved: Path) -> None:
 @pytest.mark.parametrize(
     "error", [CalibrationError("blocks.0: no"), RuntimeError("bug"), KeyboardInterrupt()]
 )
-@pytest.mark.parametrize("step", ["quant.quantize.export", "artifact._write"])
+@pytest.mark.parametrize("step", ["quant.quantize.export", "artifact.write_folder"])
 def test_nothing_is_half_written(
     quick: tuple,
     saved: Path,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rootshift import artifact as artifacts
+from rootshift import output
 from rootshift.config import AcceleratorConfig
 from rootshift.errors import ProgramError
 from rootshift.hw.compiler import compile_program
@@ -92,7 +92,7 @@ def test_an_interrupted_save_leaves_the_old_program(
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(artifacts.os, "fsync", full)
+    monkeypatch.setattr(output.os, "fsync", full)
     with pytest.raises(ProgramError, match="cannot be written: No space left on device"):
         replace(program, classes=3).save(saved)
     assert Program.load(saved).classes == program.classes
