@@ -61,7 +61,7 @@ class Generated:
 
 
 @pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory, _cache: None) -> Generated:
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Generated:
     """A small model of three images a run; the Verilog that the build has made spares another."""
     folder = tmp_path_factory.mktemp("driver")
     artifact = random_artifact(generator(5), Size(image=(8, 12, 1), width=10))

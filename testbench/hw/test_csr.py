@@ -30,7 +30,7 @@ from rootshift.testbench.hw.csr_bench import (
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 
-CONFIG = AcceleratorConfig(rows=12, cols=256, log_width=5, base="2", channel_depth=16384)
+CONFIG = AcceleratorConfig(rows=12, cols=256, lanes=4, log_width=5, base="2", channel_depth=16384)
 OFFSETS = [offset for register in REGISTERS for offset in register.offsets]
 UNMAPPED = [offset for offset in range(0, 4096, 4) if offset not in OFFSETS]
 

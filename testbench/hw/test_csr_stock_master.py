@@ -14,7 +14,7 @@ from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import pattern
 
-CONFIG = AcceleratorConfig(rows=7, cols=9, lanes=256, token_depth=4096)
+CONFIG = AcceleratorConfig(rows=256, cols=256, lanes=256, token_depth=4096)
 
 
 @cocotb.test()
