@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rootshift.artifact import Artifact
 from rootshift.config import AcceleratorConfig
 from rootshift.hw.compiler import compile_program
@@ -38,39 +40,47 @@ def main() -> None:
     parser.add_argument("--bus-width", type=int, default=64)
     parser.add_argument("--lanes", type=int)
     parser.add_argument("--norm-bands", type=int)
+    parser.add_argument("--per-run", type=int, default=1, help="images of one run")
+    parser.add_argument("--batch", type=int, default=1, help="images that share the weights")
+    parser.add_argument("--room", type=int, default=1, help="images that the buffers hold")
     parser.add_argument("--latency", type=int, default=1, help="cycles of a read")
+    parser.add_argument("--bandwidth", type=float, default=1.0, help="beats per cycle")
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
     artifact = Artifact.load(options.artifact)
-    config = AcceleratorConfig.for_artifact(artifact, options.array)
+    room = max(options.room, options.batch)
+    config = AcceleratorConfig.for_artifact(artifact, options.array, room)
     config = replace(config, bus_width=options.bus_width, lanes=options.lanes or config.lanes)
-    program = compile_program(artifact, config, norm_bands=options.norm_bands)
+    program = compile_program(
+        artifact, config, options.per_run, norm_bands=options.norm_bands, batch=options.batch
+    )
     begin = time.perf_counter()
     design(config)
     built = time.perf_counter() - begin
     names = [operator.name for operator in artifact.operators]
-    golden, images = GoldenModel(artifact), []
+    golden, runs = GoldenModel(artifact), []
     shown = ImageSet.from_csv(LABELS, artifact.preprocessing, split="evaluation")
-    for number in range(options.images):
-        image, file = shown.pixels(number), shown.names[number]
-        expected = golden.run(image[None], names)
-        timing = MemoryTiming(read_latency=options.latency)
-        run = run_program(program, image[None], memory=timing)
+    for first in range(0, options.images, options.per_run):
+        numbers = range(first, first + options.per_run)
+        pixels = np.stack([shown.pixels(number) for number in numbers])
+        expected = golden.run(pixels, names)
+        timing = MemoryTiming(read_latency=options.latency, bandwidth=options.bandwidth)
+        run = run_program(program, pixels, memory=timing)
         found = compare(artifact, program, run, expected)
-        images.append(
+        runs.append(
             {
-                "file": file,
+                "files": [shown.names[number] for number in numbers],
                 "compared": found.compared,
                 "mismatches": found.mismatches,
                 "saturated_equal": all(a == b for a, b in found.saturated.values()),
-                "label": int(program.logits(run.memory)[0].argmax()),
-                "golden_label": int(expected.logits[0].argmax()),
+                "labels": program.logits(run.memory).argmax(1).tolist(),
+                "golden_labels": expected.logits.argmax(1).tolist(),
                 "cycles": run.cycles,
                 "cycles_per_second": round(run.cycles_per_second),
             }
         )
     table = layers(artifact, program, run)
-    print(json.dumps(summary(artifact, program, run, table, images, built), indent=1))
+    print(json.dumps(summary(artifact, program, run, table, runs, built), indent=1))
     if options.page:
         model = f"{artifact.source['model']} {artifact.bits}"
         options.page.write_text(page(model, config, table, run))
@@ -81,17 +91,17 @@ def summary(
     program: Program,
     run: RunResult,
     table: Sequence[Layer],
-    images: list[dict[str, Any]],
+    runs: list[dict[str, Any]],
     built: float,
 ) -> dict[str, Any]:
-    """The figures of the last image, and what was compared of all."""
+    """The figures of the last run, and what was compared in all."""
     config = program.config
     constants = sum(
         size
         for name, (_, size) in program.segments.items()
         if name not in ("program", "input", "output")
     )
-    least = constants + program.input.bytes + program.output.bytes
+    least = constants + program.images * (program.input.bytes + program.output.bytes)
     traffic = run.traffic.read_bytes + run.traffic.write_bytes
     return {
         "cores": os.cpu_count(),
@@ -99,11 +109,14 @@ def summary(
         "lanes": config.lanes,
         "bus_width": config.bus_width,
         "build_seconds": round(built, 1),
-        "images": images,
-        "compared": sum(image["compared"] for image in images),
-        "mismatches": sum(image["mismatches"] for image in images),
+        "images": program.images,
+        "runs": runs,
+        "compared": sum(each["compared"] for each in runs),
+        "mismatches": sum(each["mismatches"] for each in runs),
         "cycles": run.cycles,
-        "mac_utilization": artifact.macs() / (run.cycles * config.rows * config.cols),
+        "mac_utilization": artifact.macs()
+        * program.images
+        / (run.cycles * config.rows * config.cols),
         "array_busy": sum(layer.busy for layer in table) / run.cycles,
         "stalled": {
             name: sum(getattr(layer, name) for layer in table)
@@ -113,6 +126,7 @@ def summary(
             name: exposed(table, name)
             for name in ("layernorm", "attention", "requantizer", "image", "end")
         },
+        "read_bytes": run.traffic.read_bytes,
         "traffic_bytes": traffic,
         "least_traffic_bytes": least,
         "program_bytes": program.segments["program"][1],
