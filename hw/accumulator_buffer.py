@@ -7,10 +7,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..formats import ACCUMULATOR_WIDTH, CODE_WIDTHS
+from ..formats import ACCUMULATOR_WIDTH, CODE_WIDTHS, code_digits
+from ..latency import ACCUMULATORS
 from .checks import check_integer
 
-DIGITS_MAX = -(-CODE_WIDTHS[-1] // CODE_WIDTHS[0])
+DIGITS_MAX = code_digits(CODE_WIDTHS[0])
 """Digits of the narrowest array that make up the widest code."""
 
 
@@ -64,7 +65,7 @@ class AccumulatorBuffer(wiring.Component):
     Source: `docs/numerics.md`, gemm: `acc[m, n]` and `sum[m]`, and their digits.
     """
 
-    LATENCY = 2
+    LATENCY = ACCUMULATORS
 
     def __init__(
         self,

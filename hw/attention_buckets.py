@@ -9,6 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..latency import BUCKETS
 from .log_codes import LogCodes
 
 
@@ -94,7 +95,7 @@ class AttentionBuckets(wiring.Component):
     must hold zeros at power-on, as those of FPGAs do.
     """
 
-    LATENCY = 3
+    LATENCY = BUCKETS
 
     def __init__(
         self, *, rows: int, cols: int, codes: LogCodes, value_width: int, depth: int, drains: int

@@ -8,13 +8,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..formats import MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH
+from ..latency import DRAIN_STAGES, drain_lanes
 from .attention_buckets import bucket_layout, drained_layout, sizes_layout
 from .log_codes import LogCodes
 from .pipeline import delay
 from .saturation import COUNT_WIDTH, clamp, count_saturation, shift_right
-
-# Stages from the head of the results to the output: correction, difference, products, sum, shift.
-STAGES = 5
 
 
 class AttentionDrain(wiring.Component):
@@ -59,8 +57,7 @@ class AttentionDrain(wiring.Component):
     ) -> None:
         self.rows, self.cols, self.codes, self.drains = rows, cols, codes, drains
         self.value_width, self.depth = value_width, depth
-        # The fewest columns per cycle that let all rows pass before the next ones are complete.
-        self.lanes = next(n for n in range(1, cols + 1) if -(-cols // n) * drains <= codes.zero)
+        self.lanes = drain_lanes(cols, drains, codes.zero)
         self.groups = -(-cols // self.lanes)
         bucket = bucket_layout(cols, value_width, depth)
         self.sum_width = bucket["sums"].shape.elem_shape.width + codes.headroom
@@ -134,8 +131,8 @@ class AttentionDrain(wiring.Component):
                     place = places[unit * span + col]
                     m.d.sync += [place.even.eq(even), place.odd.eq(odd)]
 
-        pipe, valid = Module(), Signal(STAGES)
-        row_end, tile_end = Signal(STAGES), Signal(STAGES)
+        pipe, valid = Module(), Signal(DRAIN_STAGES)
+        row_end, tile_end = Signal(DRAIN_STAGES), Signal(DRAIN_STAGES)
         pipe.d.sync += [
             valid.eq((valid << 1) | busy),
             row_end.eq((row_end << 1) | last_group),
@@ -144,7 +141,7 @@ class AttentionDrain(wiring.Component):
             self.o.payload.last.eq(tile_end[-1]),
         ]
         found = self._requantize(pipe, places[: self.lanes], keys[0])
-        used = delay(pipe, used, STAGES, name="used")
+        used = delay(pipe, used, DRAIN_STAGES, name="used")
         codes, events = self._gather(pipe, found, used, valid[-1])
         for col in range(self.cols):
             m.d.comb += self.o.payload.codes[col].eq(codes[col])
@@ -175,7 +172,7 @@ class AttentionDrain(wiring.Component):
         return (following, newer << 1) if self.codes.zero % 2 else (newer, following)
 
     def _requantize(self, m: Module, places: list, keys: Any) -> list[tuple]:
-        """Return per lane the output code and whether it was clamped, `STAGES` stages on."""
+        """Return per lane the output code and whether it was clamped, `DRAIN_STAGES` stages on."""
         corrections = []
         for parity in ("even", "odd"):
             product = keys[parity] * self.value_zero

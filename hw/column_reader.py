@@ -8,8 +8,9 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from ..isa import WORD_ADDRESS_WIDTH
+from ..latency import WORDS_WAITING
 from .checks import check_integer
-from .word_buffer import WORDS_WAITING, ReadPort
+from .word_buffer import ReadPort
 
 
 class ColumnReader(wiring.Component):

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Value
 from amaranth.lib import data
 
 from ..config import AcceleratorConfig
-from ..formats import CODE_WIDTHS
+from ..formats import code_digits
 from ..isa import (
     COUNT_WIDTH,
     INSTRUCTIONS,
@@ -29,7 +29,7 @@ def limits(config: AcceleratorConfig) -> dict[tuple[str, str], int]:
     tokens, high = config.token_depth, (1 << config.activation_width) - 1
     stationary = max(config.activation_width, config.weight_width)
     activation_digits, weight_digits = (
-        -(-CODE_WIDTHS[-1] // width) for width in (config.activation_width, stationary)
+        code_digits(width) for width in (config.activation_width, stationary)
     )
     code, residual = config.code_depth - 1, config.residual_depth - 1
     return {

@@ -7,11 +7,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..isa import BY_NAME, Destination
+from ..latency import READER_BURSTS
 from .axi import Axi4Read, check_addr_width, check_data_width, forward
 from .axi_bursts import CAUSE_WIDTH
 from .checks import check_integer
 from .commands import COMMAND, operands
-from .read_arbiter import BURST
 from .read_dma import ReadDma
 
 
@@ -63,7 +63,9 @@ class FetchUnit(wiring.Component):
         A parameter is not an integer in its range.
     """
 
-    def __init__(self, *, bus_width: int, addr_width: int = 40, outstanding: int = 4) -> None:
+    def __init__(
+        self, *, bus_width: int, addr_width: int = 40, outstanding: int = READER_BURSTS
+    ) -> None:
         self.bus_width = check_data_width(bus_width)
         self.addr_width = check_addr_width(addr_width)
         self.outstanding = check_integer("outstanding", outstanding, 2, 64)
@@ -89,7 +91,6 @@ class FetchUnit(wiring.Component):
         m.submodules.reader = reader = ReadDma(
             addr_width=self.addr_width,
             data_width=self.bus_width,
-            burst=BURST,
             outstanding=self.outstanding,
             beats_width=places["beats"][1].width,
             tag_width=places["destination"][1].width,

@@ -9,11 +9,12 @@ from amaranth.lib.wiring import In, Out
 
 from ..formats import CODE_WIDTHS
 from ..isa import WORD_ADDRESS_WIDTH
+from ..latency import WORDS_WAITING
 from .accumulator_buffer import DIGITS_MAX
 from .checks import check_integer
 from .commands import COMMAND, operands
 from .vectors import vector_layout
-from .word_buffer import WORDS_WAITING, ReadPort
+from .word_buffer import ReadPort
 
 
 class GemmUnit(wiring.Component):

@@ -11,20 +11,18 @@ from amaranth.lib.wiring import In, Out
 from ..formats import (
     CODE_WIDTHS,
     EMBEDDING_MAX,
+    GAIN_WIDTH,
     NORM_FRACTION,
     NORM_WIDTH,
+    OFFSET_WIDTH,
     RESIDUAL_WIDTH,
     ROOT_WIDTH,
     SHIFT_MAX,
 )
+from ..latency import NORM_STAGES, norm_room, norm_row
 from .checks import check_integer
 from .layernorm_statistics import EPSILON_WIDTH, LayerNormStatistics
 from .saturation import COUNT_WIDTH, clamp, count_saturation, shift_right
-
-GAIN_WIDTH = 16
-OFFSET_WIDTH = 32
-# Stages from a beat of the row buffer to the output.
-STAGES = 9
 
 
 class LayerNorm(wiring.Component):
@@ -115,16 +113,15 @@ class LayerNorm(wiring.Component):
 
     def latency(self) -> int:
         """Cycles from the acceptance of the last beat of a row to the offer of its first codes."""
-        return self._statistics.latency() + 1 + STAGES
+        return norm_row(self.lanes)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.statistics = statistics = self._statistics
-        # A whole row, and what enters in the time from its last beat to its first codes.
-        room = self.beats + self.latency()
+        room = norm_room(self.depth, self.lanes)
         m.submodules.rows = rows = SyncFIFOBuffered(width=self.lanes * RESIDUAL_WIDTH, depth=room)
 
-        inside = Signal(range(room + STAGES + 2))
+        inside = Signal(range(room + NORM_STAGES + 2))
         loading, load, accept = Signal(), Signal(), Signal()
         write = Signal(range(self.beats))
         m.submodules.storage = storage = Memory(shape=self._parameters, depth=self.beats, init=[])
@@ -176,10 +173,10 @@ class LayerNorm(wiring.Component):
 
         pipe = Module()
         residuals = data.View(self.i.payload.shape(), rows.r_data)
-        valid = _delay(pipe, head, STAGES, "valid")
-        lasts = _delay(pipe, last, STAGES, "last")
+        valid = _delay(pipe, head, NORM_STAGES, "valid")
+        lasts = _delay(pipe, last, NORM_STAGES, "last")
         addresses = _delay(pipe, beat, 4, "beat")
-        counts = _delay(pipe, left, STAGES - 1, "left")
+        counts = _delay(pipe, left, NORM_STAGES - 1, "left")
         sums = _delay(pipe, row.sum, 1, "sum")
         reciprocals = _delay(pipe, row.reciprocal, 2, "reciprocal")
         exponents = _delay(pipe, row.exponent, 3, "exponent")

@@ -6,12 +6,11 @@ from amaranth.hdl import EnableInserter, Module, Mux, Signal, Value, signed, uns
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..formats import RESIDUAL_WIDTH, ROOT_WIDTH
-from .reciprocal_root import QUOTIENT_WIDTH, ReciprocalRoot
+from ..formats import QUOTIENT_WIDTH, RESIDUAL_WIDTH, ROOT_WIDTH
+from ..latency import SUM_FAN_IN, norm_statistics, tree_stages
+from .reciprocal_root import ReciprocalRoot
 
 EPSILON_WIDTH = 40
-# Summands of one stage of an adder tree: two levels of adders.
-FAN_IN = 4
 
 
 class LayerNormStatistics(wiring.Component):
@@ -64,16 +63,12 @@ class LayerNormStatistics(wiring.Component):
 
     def latency(self) -> int:
         """Cycles from the acceptance of the last beat of a row to the offer of its result."""
-        return self._stages() + self._root.latency()
-
-    def _stages(self) -> int:
-        # Masking, squares, adder tree, totals, then products, variance, exponent, shift.
-        return 2 + self._tree + 5
+        return norm_statistics(self.lanes) + self._root.latency()
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.root = root = self._root
-        stages = self._stages()
+        stages = norm_statistics(self.lanes)
         advance, last, start = Signal(), Signal(), Signal(init=1)
         left, now = Signal.like(self.channels), Signal.like(self.channels)
         m.d.comb += [
@@ -164,19 +159,11 @@ class LayerNormStatistics(wiring.Component):
         return tag, normalized
 
 
-def tree_stages(count: int) -> int:
-    """Stages of an adder tree of so many summands."""
-    stages = 0
-    while count > 1:
-        count, stages = -(-count // FAN_IN), stages + 1
-    return stages
-
-
 def _tree(m: Module, values: list) -> Value:
     while len(values) > 1:
         sums = []
-        for at in range(0, len(values), FAN_IN):
-            total = sum(values[at + 1 : at + FAN_IN], values[at])
+        for at in range(0, len(values), SUM_FAN_IN):
+            total = sum(values[at + 1 : at + SUM_FAN_IN], values[at])
             register = Signal(total.shape())
             m.d.sync += register.eq(total)
             sums.append(register)

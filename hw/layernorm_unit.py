@@ -7,17 +7,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import BUS_WIDTHS
-from ..formats import RESIDUAL_WIDTH
+from ..formats import NORM_CHANNEL_BYTES, RESIDUAL_WIDTH
 from ..isa import WORD_ADDRESS_WIDTH
 from .checks import check_integer
 from .commands import COMMAND, operands
 from .gearbox import Gearbox
-from .layernorm import GAIN_WIDTH, OFFSET_WIDTH, LayerNorm
+from .layernorm import LayerNorm
 from .saturation import COUNT_WIDTH
 from .word_buffer import ReadPort, WordBuffer, chunk_write, write_stream
-
-RECORD_BYTES = (GAIN_WIDTH + OFFSET_WIDTH) // 8
-"""Bytes of the parameters of one channel."""
 
 
 class LayerNormUnit(wiring.Component):
@@ -109,7 +106,7 @@ class LayerNormUnit(wiring.Component):
         That is a command that loads its parameters.
         """
         words = -(-channels // self.lanes)
-        record, bus = RECORD_BYTES * self.lanes, self.bus_width // 8
+        record, bus = NORM_CHANNEL_BYTES * self.lanes, self.bus_width // 8
         load = max(words, -(-words * record // bus)) + 1
         return load + WordBuffer.LATENCY + words + self.norm.latency()
 
@@ -155,7 +152,7 @@ class LayerNormUnit(wiring.Component):
         """Give LayerNorm its parameters."""
         parameters = self.norm.parameters
         m.submodules.gearbox = gearbox = Gearbox(
-            in_bytes=self.bus_width // 8, out_bytes=RECORD_BYTES * self.lanes
+            in_bytes=self.bus_width // 8, out_bytes=NORM_CHANNEL_BYTES * self.lanes
         )
         members = parameters.payload.shape().members
         shape = data.StructLayout({name: members[name] for name in ("gain", "offset")})

@@ -17,6 +17,7 @@ from ..formats import (
     exp2_table,
     log2_table,
 )
+from ..latency import SOFTMAX, SOFTMAX_CONSTANTS, SOFTMAX_SLACK, SOFTMAX_SUM
 from .checks import check_integer
 from .log_codes import LogCodes
 
@@ -25,10 +26,6 @@ OCTAVE_WIDTH = SCORE_WIDTH - SCORE_FRACTION + 1
 CONSTANT_WIDTH = SCORE_WIDTH + 1
 SHIFT_MAX = 31
 
-# Keys that may enter beyond the row that is leaving: the latency, and room for uneven arrival.
-SLACK = 16
-# Rows whose constants may wait; rows of one key would need one place per key to keep up.
-CONSTANTS = 4
 # Read ports of a block RAM. As gates the tables would be half of the unit.
 PORTS = 2
 
@@ -74,7 +71,7 @@ class Log2Softmax(wiring.Component):
     Source: `docs/numerics.md`, log2_softmax.
     """
 
-    LATENCY = 10
+    LATENCY = SOFTMAX
 
     def __init__(self, *, lanes: int, depth: int, code_width: int, base: str = "sqrt2") -> None:
         self.lanes = check_integer("lanes", lanes, 1, 256)
@@ -97,14 +94,14 @@ class Log2Softmax(wiring.Component):
         m = Module()
         beat = self.i.payload
         m.submodules.scores = scores = SyncFIFOBuffered(
-            width=len(beat.as_value()), depth=self.depth + SLACK
+            width=len(beat.as_value()), depth=self.depth + SOFTMAX_SLACK
         )
         m.submodules.constants = constants = SyncFIFO(
-            width=self.lanes * CONSTANT_WIDTH, depth=CONSTANTS
+            width=self.lanes * CONSTANT_WIDTH, depth=SOFTMAX_CONSTANTS
         )
 
         # All of the first pass advances together; it stops when the constants have nowhere to go.
-        first, valid, last = Module(), Signal(7), Signal(7)
+        first, valid, last = Module(), Signal(SOFTMAX_SUM), Signal(SOFTMAX_SUM)
         advance, accepted = Signal(), Signal()
         m.d.comb += [
             advance.eq(~constants.w_en | constants.w_rdy),
@@ -113,7 +110,7 @@ class Log2Softmax(wiring.Component):
             scores.w_en.eq(accepted),
             self.idle.eq(scores.level == 0),
             scores.w_data.eq(beat.as_value()),
-            constants.w_en.eq(valid[6] & last[6]),
+            constants.w_en.eq(valid[-1] & last[-1]),
         ]
         first.d.sync += [
             valid.eq((valid << 1) | accepted),

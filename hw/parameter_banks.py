@@ -6,13 +6,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..formats import ACCUMULATOR_WIDTH, CODE_WIDTHS, SHIFT_MAX, ZERO_WIDTH
+from ..formats import ACCUMULATOR_WIDTH, CHANNEL_BYTES, CODE_WIDTHS, SHIFT_MAX, ZERO_WIDTH
 from .checks import check_integer
 from .requantizer import CHANNEL, channel_layout
 
-RECORD_BYTES = 8
 SETTINGS = data.FlexibleLayout(
-    8 * RECORD_BYTES,
+    8 * CHANNEL_BYTES,
     {
         "shift": data.Field(SHIFT_MAX.bit_length(), 0),
         "width": data.Field(6, 8),
@@ -77,7 +76,7 @@ class ParameterBanks(wiring.Component):
         channel = channel_layout(lanes=lanes, groups=2 * self.parts)
         super().__init__(
             {
-                "i": In(stream.Signature(data.ArrayLayout(8, RECORD_BYTES))),
+                "i": In(stream.Signature(data.ArrayLayout(8, CHANNEL_BYTES))),
                 "parameters": Out(stream.Signature(channel, always_ready=True)),
                 "loaded_stb": Out(1),
                 "group": In(1),

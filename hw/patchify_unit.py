@@ -6,16 +6,15 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..formats import PIXEL_WIDTH
 from ..isa import BY_NAME, WORD_ADDRESS_WIDTH
+from ..latency import READER_BURSTS
 from .axi import Axi4Read, check_addr_width, check_data_width, forward
 from .axi_bursts import CAUSE_WIDTH
 from .checks import check_integer
 from .commands import COMMAND, operands
-from .read_arbiter import BURST
 from .read_dma import ReadDma
 from .word_buffer import write_stream
-
-PIXEL_WIDTH = 8
 
 
 class PatchifyUnit(wiring.Component):
@@ -82,7 +81,7 @@ class PatchifyUnit(wiring.Component):
         lanes: int,
         bus_width: int,
         addr_width: int = 40,
-        outstanding: int = 4,
+        outstanding: int = READER_BURSTS,
     ) -> None:
         self.rows = check_integer("rows", rows, 1, 256)
         self.activation_width = check_integer("activation_width", activation_width, 1, PIXEL_WIDTH)
@@ -142,7 +141,6 @@ class PatchifyUnit(wiring.Component):
         m.submodules.reader = reader = ReadDma(
             addr_width=self.addr_width,
             data_width=self.bus_width,
-            burst=BURST,
             outstanding=self.outstanding,
             beats_width=BY_NAME["PATCHIFY"].places()["beats"][1].width,
         )

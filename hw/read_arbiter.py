@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from ..latency import BURST, BUS_READ_BURSTS, BUS_READ_ROOM
 from .axi import (
     BURST_INCR,
     CACHE_NORMAL,
@@ -18,9 +19,6 @@ from .axi import (
 )
 from .axi_bursts import offset_width
 from .checks import check_integer
-
-BURST = 16
-"""Most beats of a burst that the accelerator's readers ask for."""
 
 
 class ReadArbiter(wiring.Component):
@@ -73,8 +71,8 @@ class ReadArbiter(wiring.Component):
         clients: int,
         addr_width: int,
         data_width: int,
-        depth: int = 64,
-        outstanding: int = 8,
+        depth: int = BUS_READ_ROOM,
+        outstanding: int = BUS_READ_BURSTS,
     ) -> None:
         self.clients = check_integer("clients", clients, 1, 8)
         self.addr_width = check_addr_width(addr_width)

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from ..latency import BURST, READER_BURSTS
 from .axi import BURST_INCR, CACHE_NORMAL, MAX_BURST, Axi4Read
 from .axi_bursts import CAUSE_WIDTH, BurstSplitter, Cause, command_fields, fault, offset_width
 from .checks import check_integer
@@ -76,8 +77,8 @@ class ReadDma(wiring.Component):
         *,
         addr_width: int,
         data_width: int,
-        burst: int = 16,
-        outstanding: int = 4,
+        burst: int = BURST,
+        outstanding: int = READER_BURSTS,
         beats_width: int = 24,
         tag_width: int = 1,
     ) -> None:

@@ -6,10 +6,9 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..formats import ROOT_WIDTH
+from ..formats import QUOTIENT_WIDTH, ROOT_WIDTH
+from ..latency import ROOT_DIGITS, reciprocal_root, root_steps
 from .checks import check_integer
-
-QUOTIENT_WIDTH = ROOT_WIDTH + 2
 
 
 class ReciprocalRoot(wiring.Component):
@@ -42,10 +41,10 @@ class ReciprocalRoot(wiring.Component):
     Source: `docs/numerics.md`, layernorm.
     """
 
-    def __init__(self, *, tag_width: int, digits: int = 2) -> None:
+    def __init__(self, *, tag_width: int, digits: int = ROOT_DIGITS) -> None:
         self.tag_width = check_integer("tag_width", tag_width, 1, 1024)
         self.digits = check_integer("digits", digits, 1, 2)
-        self._steps = (ROOT_WIDTH // digits, QUOTIENT_WIDTH // digits)
+        self._steps = root_steps(digits)
 
         def tagged(width: int) -> Any:
             return stream.Signature(data.StructLayout({"value": width, "tag": tag_width}))
@@ -58,7 +57,7 @@ class ReciprocalRoot(wiring.Component):
 
     def latency(self) -> int:
         """Cycles from the acceptance of a number to the offer of its result."""
-        return 2 + sum(self._steps)
+        return reciprocal_root(self.digits)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..formats import ACCUMULATOR_WIDTH, MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH
+from ..latency import REQUANTIZER
 from .checks import check_integer
 from .pipeline import Pipeline, delay
 from .saturation import COUNT_WIDTH, clamp, count_saturation, shift_right
@@ -85,7 +86,7 @@ class Requantizer(Pipeline):
     Source: `docs/numerics.md`, requantizer.
     """
 
-    LATENCY = 7
+    LATENCY = REQUANTIZER
 
     def __init__(
         self,

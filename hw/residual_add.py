@@ -7,6 +7,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ..formats import RESIDUAL_WIDTH, signed_range
+from ..latency import RESIDUAL_ADD
 from .checks import check_integer
 from .pipeline import Pipeline
 from .saturation import COUNT_WIDTH, clamp, count_saturation
@@ -47,7 +48,7 @@ class ResidualAdd(Pipeline):
     Source: `docs/numerics.md`, residual_add.
     """
 
-    LATENCY = 2
+    LATENCY = RESIDUAL_ADD
 
     def __init__(self, *, lanes: int) -> None:
         self.lanes = check_integer("lanes", lanes, 1, 256)

@@ -10,12 +10,12 @@ from amaranth.lib.wiring import In, Out
 
 from ..csr import ErrorCause
 from ..isa import ADDRESS_WIDTH, WORD_ADDRESS_WIDTH
+from ..latency import RESET_CYCLES, START_TO_RUN
 from .axi import PAGE, check_addr_width
 from .axi_bursts import CAUSE_WIDTH, Cause
 from .checks import check_integer
 
 ENTRY_WIDTH, WATCHDOG_WIDTH, CAUSE_BITS = 64, 32, 8
-RESET_CYCLES = 2
 _SHARED = {Cause.UNALIGNED: ErrorCause.BAD_ADDRESS, Cause.EMPTY: ErrorCause.BAD_OPERAND}
 READ_CAUSES = _SHARED | {
     Cause.SLVERR: ErrorCause.READ_SLVERR,
@@ -106,7 +106,7 @@ class RunController(wiring.Component):
     Source: `docs/csr.md`; `docs/accelerator.md`.
     """
 
-    LATENCY = RESET_CYCLES + 1
+    LATENCY = START_TO_RUN
 
     def __init__(
         self,

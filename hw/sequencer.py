@@ -22,6 +22,7 @@ from ..isa import (
     OPERANDS_BIT,
     Unit,
 )
+from ..latency import COMMAND_QUEUE, PIECE_BYTES, PIECES_AHEAD
 from .axi import Axi4Read, check_addr_width
 from .axi_bursts import CAUSE_WIDTH
 from .checks import check_integer
@@ -29,10 +30,9 @@ from .command_checks import WAITS_LAYOUT, is_illegal
 from .commands import COMMAND
 from .read_dma import ReadDma
 
-PIECE_BYTES = 256
-"""What is asked for at a time; pieces begin at multiples of it and so cross no 4 KiB boundary."""
-AHEAD = 2 * PIECE_BYTES // COMMAND_BYTES
-"""Commands that are asked for and not yet in the queue of their unit, at most."""
+PIECE_COMMANDS = PIECE_BYTES // COMMAND_BYTES
+"""Of a piece of the program; pieces begin at multiples of their size and so cross no 4 KiB
+boundary."""
 CAUSE_BITS = 8
 
 
@@ -101,7 +101,11 @@ class Sequencer(wiring.Component):
     """What a unit's finished commands are counted from; a test begins shortly before the wrap."""
 
     def __init__(
-        self, *, config: AcceleratorConfig, addr_width: int = ADDRESS_WIDTH, depth: int = 4
+        self,
+        *,
+        config: AcceleratorConfig,
+        addr_width: int = ADDRESS_WIDTH,
+        depth: int = COMMAND_QUEUE,
     ) -> None:
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
@@ -150,17 +154,19 @@ class Sequencer(wiring.Component):
             data_width=width,
             beats_width=piece_beats.bit_length(),
         )
-        m.submodules.beats = beats = SyncFIFOBuffered(width=width, depth=2 * piece_beats + 1)
+        m.submodules.beats = beats = SyncFIFOBuffered(
+            width=width, depth=PIECES_AHEAD * piece_beats + 1
+        )
         wiring.connect(m, dma.m_axi, wiring.flipped(self.m_axi))
         offset = PIECE_BYTES.bit_length() - 1
         at = Signal(self.addr_width - offset)
-        per_piece = PIECE_BYTES // COMMAND_BYTES
+        most = PIECES_AHEAD * PIECE_COMMANDS
         # Asked for and not yet passed on: what is asked for always has room, so that the bus never
         # waits for a unit.
-        owed = Signal(range(AHEAD + 1))
+        owed = Signal(range(most + 1))
         begun, asked = Signal(), Signal()
         m.d.comb += [
-            dma.command.valid.eq(self._running & (owed <= AHEAD - per_piece)),
+            dma.command.valid.eq(self._running & (owed <= most - PIECE_COMMANDS)),
             dma.command.p.address.eq(Cat(Signal(offset), at)),
             dma.command.p.beats.eq(piece_beats),
             asked.eq(dma.command.valid & dma.command.ready),
@@ -174,7 +180,7 @@ class Sequencer(wiring.Component):
             self.address.eq(Cat(Signal(offset), at) - owed * COMMAND_BYTES),
         ]
         m.d.sync += [
-            owed.eq(owed + Mux(asked, per_piece, 0) - self._passed),
+            owed.eq(owed + Mux(asked, PIECE_COMMANDS, 0) - self._passed),
             at.eq(at + asked),
         ]
         with m.If(self.run & ~begun):

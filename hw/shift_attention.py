@@ -7,8 +7,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..formats import CODE_WIDTHS, EMBEDDING_MAX, MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH
+from ..latency import DRAIN_STAGES
 from .attention_buckets import AttentionBuckets
-from .attention_drain import STAGES, AttentionDrain
+from .attention_drain import AttentionDrain
 from .checks import check_integer
 from .log_codes import LogCodes
 from .saturation import COUNT_WIDTH
@@ -130,7 +131,7 @@ class ShiftAttention(wiring.Component):
         """Cycles from the acceptance of a tile's last key to the offer of a row, the first or a
         later one, where the drain was idle and nothing waits."""
         group, place = divmod(row, self.drains)
-        first = AttentionBuckets.LATENCY + self.codes.zero + self._drain.groups + STAGES
+        first = AttentionBuckets.LATENCY + self.codes.zero + self._drain.groups + DRAIN_STAGES
         return first + group * self.codes.zero + place * self._drain.groups
 
     def elaborate(self, platform: Any) -> Module:

@@ -6,6 +6,7 @@ from amaranth.hdl import EnableInserter, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .. import latency
 from ..formats import CODE_WIDTHS, code_max
 from .checks import check_integer
 from .pipeline import delay
@@ -110,7 +111,7 @@ class SystolicArray(wiring.Component):
     @property
     def LATENCY(self) -> int:  # noqa: N802
         """Cycles from the acceptance of a vector to its sums."""
-        return self.rows + self.cols
+        return latency.array(self.rows, self.cols)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

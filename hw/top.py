@@ -6,9 +6,10 @@ from amaranth.hdl import Cat, Module, ResetInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from .. import latency
 from ..config import CODE_BANKS, AcceleratorConfig
 from ..csr import ADDRESS_WIDTH as CSR_ADDRESS_WIDTH
-from ..formats import CODE_WIDTHS, RESIDUAL_WIDTH
+from ..formats import RESIDUAL_WIDTH, code_digits
 from ..isa import ADDRESS_WIDTH, Unit
 from .attention_unit import AttentionUnit
 from .axi import Axi4, Axi4Lite, forward
@@ -70,8 +71,8 @@ class Accelerator(wiring.Component):
         weights = max(codes, config.weight_width)
         array = {"rows": rows, "cols": cols, "lanes": lanes}
         digits = {
-            "activation_digits": -(-CODE_WIDTHS[-1] // codes),
-            "weight_digits": -(-CODE_WIDTHS[-1] // weights),
+            "activation_digits": code_digits(codes),
+            "weight_digits": code_digits(weights),
         }
         depth = config.token_depth
         # Two sets of parameters, used in turn.
@@ -110,8 +111,7 @@ class Accelerator(wiring.Component):
             value_width=codes,
             depth=depth,
             base=config.base,
-            # Two rows side by side drain faster than a tile of DeiT's 197 keys enters.
-            drains=min(2, cols),
+            drains=latency.drains(cols),
         )
         self.code_buffer = WordBuffer(
             depth=config.code_depth,
@@ -337,18 +337,21 @@ class Accelerator(wiring.Component):
             "gelu_table": beats(self.store_unit.gelu.codes.shape()),
             "residual": beats(len(self.store_unit.residual_write.p.data)),
             "patchify": beats(len(self.patchify_unit.write.p.data)),
+            "start": Out(len(Unit)),
             "done": Out(len(Unit)),
             "array": Out(3),
         }
 
     def _probe(self, m: Module) -> None:
         probe, vectors = self.probe, self.gemm_unit
+        units = self._command_units.values()
         for name, beats in {"gemm": self.gemm.o, "log2_softmax": self.log2_softmax.o}.items():
             m.d.comb += getattr(probe, name).valid.eq(beats.valid & beats.ready)
         m.d.comb += [
             probe.gemm.payload.eq(self.gemm.o.p.y),
             probe.log2_softmax.payload.eq(self.log2_softmax.o.p.codes),
-            probe.done.eq(Cat(unit.done_stb for unit in self._command_units.values())),
+            probe.start.eq(Cat(unit.command.valid & unit.command.ready for unit in units)),
+            probe.done.eq(Cat(unit.done_stb for unit in units)),
         ]
         copies = {
             "layernorm": self.layernorm_unit.normalized,

@@ -8,6 +8,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from ..formats import ACCUMULATOR_WIDTH
+from ..latency import TOTAL_QUEUE
 from .checks import check_integer
 
 
@@ -48,7 +49,7 @@ class TotalQueue(wiring.Component):
         A parameter that is not an integer, or out of range, or `lanes` that do not divide `cols`.
     """
 
-    LATENCY = 2
+    LATENCY = TOTAL_QUEUE
 
     def __init__(
         self,

@@ -7,13 +7,13 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import BUS_WIDTHS
-from ..formats import ACCUMULATOR_WIDTH, CODE_WIDTHS, SHIFT_MAX, ZERO_WIDTH
+from ..formats import ACCUMULATOR_WIDTH, CHANNEL_BYTES, CODE_WIDTHS, SHIFT_MAX, ZERO_WIDTH
 from ..isa import WORD_ADDRESS_WIDTH
 from .checks import check_integer
 from .column_reader import ColumnReader
 from .commands import COMMAND, operands
 from .gearbox import Gearbox
-from .parameter_banks import RECORD_BYTES, ParameterBanks
+from .parameter_banks import ParameterBanks
 from .requantizer import channel_layout
 from .word_buffer import ReadPort
 
@@ -109,7 +109,7 @@ class WeightUnit(wiring.Component):
         self._bits = rows * weight_width
         self._column_bytes = -(-self._bits // 8)
         # Beats of a set of parameters.
-        self._section = -(-RECORD_BYTES * (cols + 1) // self._beat_bytes)
+        self._section = -(-CHANNEL_BYTES * (cols + 1) // self._beat_bytes)
         super().__init__(
             {
                 "command": In(stream.Signature(COMMAND)),
@@ -136,11 +136,11 @@ class WeightUnit(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         size = self._beat_bytes
-        m.submodules.records = self.records = Gearbox(in_bytes=size, out_bytes=RECORD_BYTES)
+        m.submodules.records = self.records = Gearbox(in_bytes=size, out_bytes=CHANNEL_BYTES)
         m.submodules.columns = self.columns = Gearbox(in_bytes=size, out_bytes=self._column_bytes)
         m.submodules.reader = self.reader = ColumnReader(word_width=self.rows * self.code_width)
         m.submodules.banks = self.banks = ParameterBanks(
-            cols=self.cols, lanes=self.lanes, records=self._section * size // RECORD_BYTES
+            cols=self.cols, lanes=self.lanes, records=self._section * size // CHANNEL_BYTES
         )
         held = Signal(COMMAND, reset_less=True)
         self.operand = operands("WEIGHTS", held)

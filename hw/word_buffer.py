@@ -9,10 +9,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..isa import WORD_ADDRESS_WIDTH
+from ..latency import WORD_BUFFER, WORDS_WAITING
 from .checks import check_integer
-
-WORDS_WAITING = 4
-"""Words kept per reader: three cover the way from address to word and back, in full flow."""
 
 
 class ReadPort(wiring.Signature):
@@ -102,7 +100,7 @@ class WordBuffer(wiring.Component):
     Source: `docs/accelerator.md`, Buffers.
     """
 
-    LATENCY = 2
+    LATENCY = WORD_BUFFER
 
     def __init__(
         self,

@@ -23,13 +23,24 @@ SCORE_FRACTION = 8
 
 EXP_FRACTION = 16
 GELU_INDEX_WIDTH = 8
+"""A GELU table holds a code for each index."""
 
 NORM_FRACTION = 12
 """Fractional bits of a normalized LayerNorm value."""
 NORM_WIDTH = 20
 ROOT_WIDTH = 16
+QUOTIENT_WIDTH = ROOT_WIDTH + 2
+"""Of the reciprocal root."""
+GAIN_WIDTH = 16
+OFFSET_WIDTH = 32
+"""Gain and offset of a LayerNorm channel are signed."""
 EMBEDDING_MAX = 4096
 """Largest width of a LayerNorm row, and largest number of tokens of a softmax row."""
+
+CHANNEL_BYTES = (ACCUMULATOR_WIDTH + ZERO_WIDTH + MULTIPLIER_WIDTH) // 8
+"""Of the requantizer's parameters of an output channel, in memory; its settings take as many."""
+NORM_CHANNEL_BYTES = (GAIN_WIDTH + OFFSET_WIDTH) // 8
+"""Of the parameters of a LayerNorm channel, in memory."""
 
 BASES = {"sqrt2": 2, "2": 1}
 """Softmax base -> log codes per octave."""
@@ -40,6 +51,11 @@ OCTAVES_MAX = 24
 def code_max(width: int) -> int:
     """Largest unsigned code of `width` bits."""
     return (1 << width) - 1
+
+
+def code_digits(width: int) -> int:
+    """Digits of `width` bits that a code of the largest legal width has."""
+    return -(-CODE_WIDTHS[-1] // width)
 
 
 def signed_range(width: int) -> tuple[int, int]:

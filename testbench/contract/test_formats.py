@@ -12,6 +12,7 @@ from hypothesis import given
 from rootshift import formats
 from rootshift.formats import (
     attention_headroom,
+    code_digits,
     code_max,
     exp2_table,
     fixed_point,
@@ -93,6 +94,25 @@ def test_widths_are_those_of_the_page(row: str, constant: str) -> None:
     found = re.search(rf"^\| {re.escape(row)} \| (\d+) \|", PAGE.read_text("utf-8"), re.MULTILINE)
     assert found
     assert int(found[1]) == getattr(formats, constant)
+
+
+@pytest.mark.parametrize(
+    ("words", "constant"),
+    [
+        ("^ +r = floor.* {} bits$", "QUOTIENT_WIDTH"),
+        ("^`gain` \\({} bits signed\\)", "GAIN_WIDTH"),
+        ("`offset` \\({} bits signed\\)", "OFFSET_WIDTH"),
+    ],
+)
+def test_widths_of_layernorm_are_those_of_the_page(words: str, constant: str) -> None:
+    found = re.search(words.format(r"(\d+)"), PAGE.read_text("utf-8"), re.MULTILINE)
+    assert found
+    assert int(found[1]) == getattr(formats, constant)
+
+
+@pytest.mark.parametrize(("width", "digits"), [(3, 3), (4, 2), (5, 2), (7, 2), (8, 1)])
+def test_digits_hold_the_widest_code(width: int, digits: int) -> None:
+    assert code_digits(width) == digits
 
 
 def test_shifts_are_those_of_the_page() -> None:

@@ -4,7 +4,8 @@ import cocotb
 import numpy as np
 import pytest
 
-from rootshift.hw.layernorm_unit import RECORD_BYTES, LayerNormUnit
+from rootshift.formats import NORM_CHANNEL_BYTES
+from rootshift.hw.layernorm_unit import LayerNormUnit
 from rootshift.hw.word_buffer import WordBuffer
 from rootshift.isa import WORD_ADDRESS_WIDTH
 from rootshift.sim.golden.layernorm import layernorm
@@ -222,7 +223,7 @@ async def parameters_of_the_next_command_stay_outside(dut):
     await unit.check(orders)
     taken = np.array(bench.sources["parameters"].cycles)
     records = [-(-order["channels"] // unit.lanes) for order in orders]
-    beats = [-(-RECORD_BYTES * unit.lanes * count // unit.bytes) for count in records]
+    beats = [-(-NORM_CHANNEL_BYTES * unit.lanes * count // unit.bytes) for count in records]
     firsts = taken[np.cumsum([0, *beats[:-1]])]
     bench.compare("after the command", firsts > bench.sources["command"].cycles, np.ones(4, bool))
 

@@ -8,8 +8,8 @@ import pytest
 
 from rootshift.hw.axi_bursts import Cause
 from rootshift.hw.patchify_unit import PatchifyUnit
-from rootshift.hw.read_arbiter import BURST
 from rootshift.isa import WORD_ADDRESS_WIDTH
+from rootshift.latency import BURST
 from rootshift.testbench.hw.axi_memory import AxiMemory
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.command_beats import Watch, command_beats, name_operands

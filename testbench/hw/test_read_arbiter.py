@@ -12,8 +12,9 @@ from cocotb.triggers import ClockCycles
 
 from rootshift.hw.axi import PAGE, Axi4Read, forward
 from rootshift.hw.axi_bursts import Cause
-from rootshift.hw.read_arbiter import BURST, ReadArbiter
+from rootshift.hw.read_arbiter import ReadArbiter
 from rootshift.hw.read_dma import ReadDma
+from rootshift.latency import BURST
 from rootshift.testbench.hw.axi_memory import AxiMemory
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.command_beats import Watch

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from rootshift.hw.word_buffer import WORDS_WAITING, WordBuffer
+from rootshift.hw.word_buffer import WordBuffer
+from rootshift.latency import WORDS_WAITING
 
 from .harness import Bench
 from .patterns import pattern
