@@ -9,7 +9,6 @@ from ...errors import ProgramError
 from ...formats import SCORE_WIDTH, code_max
 from ...isa import Destination, Mode
 from .graph import Attention
-from .hazards import Region, Space
 from .packing import Columns, pack_parameters
 from .products import Products
 
@@ -43,20 +42,15 @@ def lower_attention(products: Products, step: Attention, image: int) -> None:
         )
         return pack_parameters(columns, config.cols, emitter.beat).tobytes()
 
-    def head_words(tensor: CodeTensor, number: int, head: int) -> Region:
-        base = products.base[tensor.name] + head * (tensor.words // heads) + number * tokens
-        return Region(Space.CODES, base, tokens, stride, tensor.tiles // heads)
+    def head_base(tensor: CodeTensor, number: int, head: int) -> int:
+        return products.base[tensor.name] + head * (tensor.words // heads) + number * tokens
 
     for number, head in product(range(products.batch), range(heads)):
-        q, k, v, o = (head_words(tensor, number, head) for tensor in (query, key, value, mixed))
+        q, k, v, o = (head_base(tensor, number, head) for tensor in (query, key, value, mixed))
         emitter.fetch(f"{scores.name}.parameters", parameters, Destination.WEIGHTS)
         shape = {"groups": groups, "tiles": score_tiles, "stride": stride, "shared": 1}
-        event = emitter.command(
-            "WEIGHTS", {"buffer": 1, "base": q.base, "channels": tokens} | shape, [q]
-        )
-        event = emitter.command(
-            "GEMM", {"base": k.base, "tokens": tokens} | shape, [k], fed_by=event
-        )
+        event = emitter.command("WEIGHTS", {"buffer": 1, "base": q, "channels": tokens} | shape)
+        event = emitter.command("GEMM", {"base": k, "tokens": tokens} | shape, fed_by=event)
         event = emitter.command(
             "STORE",
             {
@@ -74,13 +68,13 @@ def lower_attention(products: Products, step: Attention, image: int) -> None:
         emitter.command(
             "ATTENTION",
             {
-                "base": v.base,
+                "base": v,
                 "stride": stride,
                 "keys": tokens,
                 "queries": tokens,
                 "tiles": tiles,
                 "last": width - (tiles - 1) * rows,
-                "out": o.base,
+                "out": o,
                 "value_zero": mixing.value_zero,
                 "zero": mixing.zero,
                 "multiplier_even": mixing.multiplier_even,
@@ -88,8 +82,6 @@ def lower_attention(products: Products, step: Attention, image: int) -> None:
                 "shift": mixing.shift,
                 "high": code_max(mixing.width),
             },
-            [v],
-            [o],
             fed_by=event,
             operators=(mixing.name,),
             image=image + number,

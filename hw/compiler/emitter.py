@@ -1,6 +1,6 @@
 """Collects commands and constants, and lays them out in memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,10 +8,11 @@ import numpy as np
 
 from ...artifact import Artifact
 from ...config import AcceleratorConfig
-from ...isa import BY_NAME, COMMAND_BYTES, Command, Destination, Unit
+from ...footprint import Space, footprint
+from ...isa import COMMAND_BYTES, Command, Destination, Unit
 from ...operators import Pool
 from ...program import LOGIT_BYTES, Area, Placed, Program
-from .hazards import Event, Region, Space, Tracker
+from .hazards import Event, Tracker
 
 ALIGNMENT = 64
 """Of everything in memory, in bytes; a multiple of every bus beat."""
@@ -51,9 +52,7 @@ class Emitter:
         self.beat = config.bus_width // 8
         self.pending: list[Pending] = []
         self.constants: dict[str, bytes] = {}
-        self.tracker = Tracker(
-            {Space.CODES: config.code_depth, Space.RESIDUAL: config.residual_depth}
-        )
+        self.tracker = Tracker({space: space.depth(config) for space in Space})
         # LOGITS of one image must not run into the next: each has whole aligned blocks.
         self.input_stride = rounded(image_bytes, ALIGNMENT)
         self.output_stride = rounded(LOGIT_BYTES * classes, ALIGNMENT)
@@ -62,18 +61,25 @@ class Emitter:
         self,
         name: str,
         operands: dict[str, int],
-        reads: Sequence[Region] = (),
-        writes: Sequence[Region] = (),
         *,
         fed_by: Event | None = None,
         driven: bool = False,
         segment: str | None = None,
         **placed: Any,
     ) -> Event:
-        """Append a command; `placed` are the fields of `Placed`, the rest is `Tracker.add`'s."""
+        """Append a command; `fed_by` and `driven` are `Tracker.add`'s, `placed` the fields of
+        `Placed`, and the offset counts from the beginning of `segment`."""
         who = ", ".join((name, *placed.get("operators", ())))
-        unit = BY_NAME[name].unit
-        event, after = self.tracker.add(who, unit, reads, writes, fed_by=fed_by, driven=driven)
+        unplaced = Command(name, operands)
+        words = footprint(unplaced, self.config)
+        event, after = self.tracker.add(
+            who,
+            unplaced.instruction.unit,
+            words.reads,
+            words.writes,
+            fed_by=fed_by,
+            driven=driven,
+        )
         self.pending.append(Pending(name, operands, after, segment, placed))
         return event
 

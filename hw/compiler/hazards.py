@@ -2,38 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from itertools import combinations
 
 import numpy as np
 
 from ...errors import ProgramError
+from ...footprint import Region, Space
 from ...isa import COUNT_WIDTH, WAITS, Unit
-
-
-class Space(Enum):
-    """A buffer."""
-
-    CODES = "code buffer"
-    RESIDUAL = "residual buffer"
-
-
-@dataclass(frozen=True)
-class Region:
-    """Words of a buffer: `count` runs of `run` words, their first ones `stride` apart."""
-
-    space: Space
-    base: int
-    run: int
-    stride: int = 0
-    count: int = 1
-
-    def slices(self) -> Iterable[slice]:
-        """The runs; one where they follow each other without a gap."""
-        if self.run == self.stride or self.count == 1:
-            return [slice(self.base, self.base + self.run * self.count)]
-        starts = (self.base + k * self.stride for k in range(self.count))
-        return [slice(start, start + self.run) for start in starts]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from ...program import LOGIT_BYTES
 from .attention import lower_attention
 from .emitter import Emitter
 from .graph import Attention, Mean, Norm, Patches, Product, Step
-from .hazards import Region, Space
 from .packing import pack_layernorm
 from .patches import PatchBands
 from .products import Part, Products
@@ -98,8 +97,7 @@ class Lowering(Products):
         """FETCH of parameters and LAYERNORM, of all rows or of some; the first brings them."""
         norm, tensor = step.norm, self.plan.tensors[step.norm.name]
         rows = range(tensor.tokens) if rows is None else rows
-        out = self.base[norm.name] + rows.start
-        chunks, lanes, beat = self.chunks(norm.gain.size), self.config.lanes, self.emitter.beat
+        lanes, beat = self.config.lanes, self.emitter.beat
         stride = self.row_stride(norm.inputs[0])
         if not rows.start:
             self.emitter.fetch(
@@ -118,11 +116,9 @@ class Lowering(Products):
                 "epsilon": norm.epsilon,
                 "shift": norm.shift,
                 "high": code_max(norm.width),
-                "out": out,
+                "out": self.base[norm.name] + rows.start,
                 "stride": tensor.tokens,
             },
-            [Region(Space.RESIDUAL, rows.start * stride, chunks, stride, len(rows))],
-            [Region(Space.CODES, out, len(rows), tensor.tokens, tensor.tiles)],
             operators=(norm.name,),
             image=image,
             channels=tensor.channels,
@@ -199,8 +195,6 @@ class Lowering(Products):
                     "shift": pool.shift,
                     "out": first,
                 },
-                [Region(Space.RESIDUAL, first, tokens * chunks)],
-                [Region(Space.RESIDUAL, first, chunks)],
                 operators=(pool.name,),
                 image=image + place,
             )

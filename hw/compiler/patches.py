@@ -7,9 +7,8 @@ import numpy as np
 from ...buffers import patch_grid
 from ...errors import ProgramError
 from ...isa import Destination, Mode
-from .bands import Band, plan_bands
+from .bands import plan_bands
 from .graph import Patches
-from .hazards import Region, Space
 from .packing import pack_rows
 from .products import Products
 
@@ -63,17 +62,12 @@ class PatchBands:
                 "across": grid.across,
                 "down": band.down,
             },
-            writes=[self.patch_words(band)],
             segment="input",
             operators=(self.step.patchify.name,),
             image=image,
             channels=grid.channels,
             token=band.first * grid.across,
         )
-
-    def patch_words(self, band: Band) -> Region:
-        """Where a band lies."""
-        return Region(Space.CODES, band.base, band.down * self.grid.row_words)
 
     def positions(self, image: int, place: int) -> None:
         """The positions of the stream of an image, the one at `place` in its batch."""
@@ -85,7 +79,6 @@ class PatchBands:
         self.emitter.command(
             "EMBED",
             {"base": place * words, "words": words},
-            writes=[Region(Space.RESIDUAL, place * words, words)],
             operators=(name,),
             image=image + place,
         )

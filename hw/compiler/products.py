@@ -13,7 +13,7 @@ from ...errors import ProgramError
 from ...isa import Destination, Mode
 from ...operators import GeluTable, Gemm
 from .emitter import OUTPUT, Emitter
-from .hazards import Event, Region, Space
+from .hazards import Event
 from .packing import Columns, at_places, pack_parameters, pack_tiles
 
 
@@ -70,10 +70,6 @@ class Products:
         """Groups of columns that outputs, channels at their places or -1, take."""
         return -(-last_used(outputs) // self.config.cols)
 
-    def words(self, tensor: CodeTensor) -> Region:
-        """Where a tensor lies."""
-        return Region(Space.CODES, self.base[tensor.name], tensor.words)
-
     def product(
         self,
         gemm: Gemm,
@@ -113,7 +109,7 @@ class Products:
                 "groups": part.groups,
                 "weight_digits": digits,
             }
-            event = emitter.command("GEMM", moving, self.moving_words(moving), fed_by=event)
+            event = emitter.command("GEMM", moving, fed_by=event)
             taken = target | {"tokens": part.tokens, "groups": part.groups, "chunks": chunks}
             if target["mode"] == Mode.RESIDUAL:
                 taken["base"] += part.token * target["stride"] + first
@@ -130,30 +126,12 @@ class Products:
             if then is not None:
                 then(number)
 
-    def moving_words(self, operands: dict[str, int]) -> list[Region]:
-        """Words that a GEMM of these operands reads."""
-        tokens, stride, tiles = (operands[name] for name in ("tokens", "stride", "tiles"))
-        digit = operands.get("digit_stride", 0)
-        return [
-            Region(Space.CODES, operands["base"] + number * digit, tokens, stride, tiles)
-            for number in range(operands.get("activation_digits", 1))
-        ]
-
     def store(self, operands: dict[str, int], event: Event, **placed: Any) -> None:
         """STORE, fed by the GEMM `event`."""
-        config, mode, base = self.config, operands["mode"], operands.get("base", 0)
-        tokens, chunks, stride = operands["tokens"], operands["chunks"], operands.get("stride", 0)
-        regions = []
-        if mode in (Mode.CODES, Mode.GELU):
-            tiles = -(-chunks * config.lanes // config.rows)
-            regions = [Region(Space.CODES, base, tokens, stride, tiles)]
-        elif mode == Mode.RESIDUAL:
-            regions = [Region(Space.RESIDUAL, base, chunks, stride, tokens)]
+        mode = operands["mode"]
         self.emitter.command(
             "STORE",
             operands,
-            regions if mode == Mode.RESIDUAL else [],
-            regions,
             fed_by=event,
             driven=mode != Mode.RESIDUAL,
             segment=OUTPUT if mode == Mode.LOGITS else None,

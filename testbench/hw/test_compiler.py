@@ -16,9 +16,10 @@ from hypothesis import given
 from rootshift.artifact import Artifact
 from rootshift.buffers import PatchGrid, place, plan_codes, tiled
 from rootshift.errors import ConfigError, ProgramError
+from rootshift.footprint import Region, Space
 from rootshift.formats import RESIDUAL_WIDTH
 from rootshift.hw.compiler.bands import plan_bands
-from rootshift.hw.compiler.hazards import Region, Space, Tracker
+from rootshift.hw.compiler.hazards import Tracker
 from rootshift.hw.compiler.packing import Columns, pack_layernorm, pack_parameters, pack_tiles
 from rootshift.isa import COMMAND_BYTES, Unit
 from rootshift.operator_base import Operator
