@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rootshift.sim.rtl.toolchain import CACHE_VARIABLE
+from rootshift.sim.native.toolchain import CACHE_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -25,3 +25,24 @@ def shared() -> Path:
     if not (SHARED / "data" / "deit_tiny").is_dir():
         pytest.skip(f"real data not found in {SHARED.name}/data beside the checkout")
     return SHARED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What this session's inferences on RTL were held against, whichever process ran them."""
+    counts = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "teardown"
+        for name, value in report.user_properties
+        if name == "accelerator"
+    ]
+    if counts:
+        values, runs, commands = (
+            sum(each[key] for each in counts) for key in ("compared", "modelled", "commands")
+        )
+        worst = max(each["worst"] for each in counts)
+        terminalreporter.write_line(
+            f"RTL of the accelerator: {values:,} values equal golden; cycle model: {runs:,} runs, "
+            f"{commands:,} commands, worst difference {worst:,}"
+        )

@@ -70,10 +70,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         **accuracy,
         "files": len(files),
         "commands": len(program.commands),
-        "label": int(rtl.pop("logits")[0].argmax()),
+        "label": int(rtl.logits[0].argmax()),
         "golden_label": int(golden.logits[0].argmax()),
         "expected_label": int(images.labels[0]),
-        **rtl,
+        **rtl.figures,
         "seconds": round(time.perf_counter() - began, 1),
     }
 

@@ -18,6 +18,22 @@ def tensors(program: Program, beats: Mapping[str, np.ndarray]) -> dict[str, np.n
     return _Reader(program, beats).read()
 
 
+def value_cycles(
+    program: Program, beats: Mapping[str, np.ndarray], cycles: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The cycle in which each value of `tensors` left, int64 [images, ...] per operator's tensor.
+
+    Parameters: `beats` as `tensors` takes them; `cycles`, per probe int64 [beats], of each beat.
+    Of a value whose digits left in several beats, the last one's counts.
+    Raises: ValueError where a probe gave more or fewer beats than the program makes.
+    """
+    stamps = {
+        name: np.broadcast_to(cycles[name][:, None], payloads.shape)
+        for name, payloads in beats.items()
+    }
+    return _CycleReader(program, stamps).read()
+
+
 class _Reader:
     def __init__(self, program: Program, beats: Mapping[str, np.ndarray]) -> None:
         self.program, self.beats = program, beats
@@ -62,8 +78,16 @@ class _Reader:
         rows[first : first + len(values), places[used]] = values[:, : places.size][:, used]
         spare = np.ones(values.shape[1], bool)
         spare[: places.size] = ~used
-        if values[:, spare].any():
+        self.check_fill(name, values[:, spare])
+
+    def check_fill(self, name: str, values: np.ndarray) -> None:
+        if values.any():
             raise ValueError(f"{name}: fill channels must be 0")
+
+    def joined(self, digits: np.ndarray) -> np.ndarray:
+        """Values of digits [..., digits, places], the lowest first."""
+        weights = 1 << self.program.config.activation_width * np.arange(digits.shape[-2])
+        return (digits * weights[:, None]).sum(-2)
 
     def patchify(self, placed: Placed) -> None:
         command, config = placed.command, self.program.config
@@ -71,8 +95,7 @@ class _Reader:
         down, height, across = command["down"], command["height"], command["across"]
         digits = command["digits"]
         found = self.take("patchify", down, height, across, words, digits, config.rows)
-        weight = 1 << config.activation_width * np.arange(digits)
-        pixels = (found * weight[:, None]).sum(-2).transpose(0, 2, 1, 3, 4)
+        pixels = self.joined(found).transpose(0, 2, 1, 3, 4)
         rows = pixels.reshape(down * across, -1)
         self.put(placed.operators[0], placed, placed.token, rows)
 
@@ -143,3 +166,13 @@ class _Reader:
             found = self.take("shift_attention", tiles, count, config.rows)
             rows = found.transpose(1, 0, 2).reshape(count, -1)
             self.put(placed.operators[0], placed, first, rows)
+
+
+class _CycleReader(_Reader):
+    """Beats hold, in place of each value, the cycle in which they left."""
+
+    def check_fill(self, name: str, values: np.ndarray) -> None:
+        pass
+
+    def joined(self, digits: np.ndarray) -> np.ndarray:
+        return digits.max(-2)

@@ -1,8 +1,6 @@
 // A memory behind the AXI4 manager port `m_axi__*`, and the rules that the manager must keep.
 //
-// It looks at the settled wires once per cycle and then sets its own wires for the next one. Random
-// numbers are a function of seed, channel and count (see memory.py), so that a cycle model can draw
-// the same ones without following this code.
+// It looks at the settled wires once per cycle and then sets its own wires for the next one.
 
 #pragma once
 
@@ -15,22 +13,16 @@
 #include <vector>
 
 #include "glue.h"
+#include "timing.h"
 
 namespace rtl {
 
-enum Channel : unsigned { AR, R, AW, W, B, CHANNELS };
+using rootshift::AR, rootshift::R, rootshift::AW, rootshift::W, rootshift::B, rootshift::CHANNELS;
+using rootshift::Channel, rootshift::draw, rootshift::ONE_BEAT, rootshift::Timing;
+using rootshift::Windows;
 constexpr uint8_t OKAY = 0, DECERR = 3;
-constexpr uint32_t ONE_BEAT = 1u << 16;
 
-// The layouts of Timing, Fault and Traffic are repeated in library.py.
-struct Timing {
-    uint64_t seed;
-    uint32_t read_latency, write_latency, extra_latency;
-    uint32_t bandwidth;       // beats per cycle and direction, times ONE_BEAT
-    uint32_t hold[CHANNELS];  // probability, times 2^32, that a channel stands for a cycle
-    uint32_t burst;           // most beats that the manager may ask for at once
-};
-
+// The layouts of Fault and Traffic are repeated in library.py.
 struct Fault {
     uint64_t start, end;  // bytes
     uint32_t response;
@@ -40,17 +32,6 @@ struct Fault {
 struct Traffic {
     uint64_t read_bursts, read_beats, read_bytes, write_bursts, write_beats, write_bytes;
 };
-
-inline uint64_t mix(uint64_t x) {  // splitmix64's output function, Steele et al. 2014
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-    return x ^ (x >> 31);
-}
-
-inline uint32_t draw(uint64_t seed, unsigned channel, uint64_t count) {
-    constexpr uint64_t GAMMA = 0x9E3779B97F4A7C15u;
-    return mix(mix(seed + (channel + 1) * GAMMA) + count * GAMMA) >> 32;
-}
 
 template <class T, size_t N>
 class Ring {
@@ -79,6 +60,8 @@ class AxiMemory {
         m_timing = timing;
         m_faults.assign(faults, faults + count);
         m_traffic = Traffic{};
+        m_read_windows.clear();
+        m_write_windows.clear();
         m_read_credit = m_write_credit = ONE_BEAT;
         m_answered = 0;
         m_violation.clear();
@@ -93,6 +76,7 @@ class AxiMemory {
                 m_r_beat = 0;
             }
             ++m_traffic.read_beats;
+            m_read_windows.count(cycle);
         }
         if (top.m_axi__awvalid | m_aw.waiting) take_write(top, cycle);
         if (top.m_axi__wvalid | m_w_waiting) take_data(top, cycle);
@@ -118,6 +102,7 @@ class AxiMemory {
     }
 
     const Traffic& traffic() const { return m_traffic; }
+    const Windows& moved(bool writes) const { return writes ? m_write_windows : m_read_windows; }
     const std::string& violation() const { return m_violation; }
 
   private:
@@ -207,6 +192,7 @@ class AxiMemory {
         m_w_beat = beat;
         if (!valid || !ready) return;
         m_data.push(beat);
+        m_write_windows.count(cycle);
         m_write_credit -= ONE_BEAT;
     }
 
@@ -287,6 +273,7 @@ class AxiMemory {
     Timing m_timing{};
     std::vector<Fault> m_faults;
     Traffic m_traffic{};
+    Windows m_read_windows, m_write_windows;
     std::string m_violation;
     uint32_t m_read_credit = ONE_BEAT, m_write_credit = ONE_BEAT;
     Waiting m_ar, m_aw;

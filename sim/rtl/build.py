@@ -1,22 +1,41 @@
 """Builds the shared object that runs one design: Verilog, Verilator's C++, the runner around it."""
 
+import functools
 import json
 import shutil
+import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ... import errors
+from ...errors import ToolError
+from ..native import toolchain
+from ..native.toolchain import (
+    cache_folder,
+    cached,
+    compiler,
+    digest,
+    run_tool,
+    tuning,
+    verilate,
+    verilator,
+    verilator_identity,
+)
 from .glue import Ports, header, probes
-from .toolchain import cache_folder, cached, compiler, digest, identity, run_tool, tuning, verilator
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ("runner.cpp", "axi_memory.h", "glue.py", "build.py")
 RUNNER = HERE / "runner.cpp"
+SOURCES = (
+    RUNNER,
+    *(HERE / name for name in ("axi_memory.h", "glue.py", "build.py")),
+    toolchain.HERE / "timing.h",
+)
 LIBRARY, PORTS, NOTE = "model.so", "ports.json", "folder"
 RUNTIME = ("verilated", "verilated_threads")
-WAVES_RUNTIME = ("verilated_vcd_c",)
+WAVES = {"vcd": (), "fst": ("-llz4", "-lz")}
+"""Formats of waves -> libraries that writing them needs."""
 VERILATE = (
     "-cc",
     "-O3",
@@ -33,7 +52,7 @@ VERILATE = (
 )
 DEFINES = (
     "-DVERILATOR=1",
-    *(f"-DVM_{name}=0" for name in ("COVERAGE", "SC", "TIMING", "TRACE_FST", "TRACE_SAIF")),
+    *(f"-DVM_{name}=0" for name in ("COVERAGE", "SC", "TIMING", "TRACE_SAIF")),
 )
 COMPILE = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread")
 # On the whole design -O3 ran under a tenth faster than -O1 and took four times as long to compile.
@@ -48,38 +67,41 @@ class Model:
         library: the shared object; beside it lie `top.v`, the Verilog, and `glue.h`.
         probes: name -> payload bits of its probe streams, in the order of their numbers.
         bus_width: bits of a beat of its memory bus.
-        waves: whether it can write waves.
+        waves: format of the waves that it can write, one of `WAVES`, or "" for none.
     """
 
     library: Path
     probes: dict[str, int]
     bus_width: int
-    waves: bool
+    waves: str
 
 
 def build_model(
-    component: Any, name: str, *, waves: bool = False, made_from: str | None = None
+    component: Any, name: str, *, waves: str = "", made_from: str | None = None
 ) -> Model:
     """The model of `component` as a Verilog module called `name`, from the cache if it is there.
 
     Parameters:
         component: an Amaranth component with the ports of the accelerator (`glue.NEEDED`) and any
             number and width of `probe__<name>__valid` and `__payload`; or a function that makes it.
-        waves: whether signals can be traced, which makes a model of its own, several times slower.
+        waves: format in which signals can be traced, one of `WAVES`, or "" for none; a model that
+            can is one of its own, several times slower.
         made_from: a text that stands for all that the design is made from, such as
             `design_key(config)`; what was built for it is used without making the component.
 
     Raises:
         ValueError: a port that the runner needs is missing.
-        ToolError: the C++ compiler or Verilator is missing, or has failed.
+        ToolError: the C++ compiler, Verilator, or a library that waves need is missing, or a tool
+            has failed.
         OutputError: the cache cannot be written.
     """
     from ...hw import verilog
 
     cxx = compiler()
-    sources = [(HERE / source).read_text(encoding="utf-8") for source in SOURCES]
+    check_waves(waves)
+    sources = [source.read_text(encoding="utf-8") for source in SOURCES]
     flags = [*VERILATE, *DEFINES, *COMPILE, OPTIMIZE, SLOW, f"waves={waves}", *tuning(cxx)]
-    common = digest(name, *sources, *flags, identity(cxx))
+    common = digest(name, *sources, *flags, _identity(cxx))
 
     def design() -> tuple[str, Ports]:
         made = component() if callable(component) else component
@@ -120,15 +142,14 @@ def design_key(*parameters: Any) -> str:
     return digest(*map(repr, parameters), *texts, *versions)
 
 
-def _compile(folder: Path, text: str, ports: Ports, name: str, waves: bool, cxx: str) -> None:
+def _compile(folder: Path, text: str, ports: Ports, name: str, waves: str, cxx: str) -> None:
     (folder / "top.v").write_text(text, encoding="utf-8")
     (folder / "glue.h").write_text(header(ports), encoding="utf-8")
     (folder / PORTS).write_text(json.dumps(ports), encoding="utf-8")
     objects = _runtime(waves, cxx)
-    trace = ["--trace-vcd"] if waves else []
-    command = [str(verilator() / "bin" / "verilator_bin"), *VERILATE, *trace]
-    run_tool([*command, "--top-module", name, "--Mdir", "obj", "top.v"], folder)
-    include = [f"-I{folder / 'obj'}", f"-I{folder}", f"-I{HERE}"]
+    trace = [f"--trace-{waves}"] if waves else []
+    verilate([*VERILATE, *trace, "--top-module", name, "--Mdir", "obj", "top.v"], folder)
+    include = [f"-I{path}" for path in (folder / "obj", folder, HERE, toolchain.HERE)]
     units = sorted((folder / "obj").glob("*.cpp"))
     # What runs once, by Verilator's naming, is half of the code; the rest is one translation unit,
     # so that everything can be inlined into everything.
@@ -140,28 +161,60 @@ def _compile(folder: Path, text: str, ports: Ports, name: str, waves: bool, cxx:
         command = [cxx, level, *_flags(waves, cxx), *include, "-c", f"{part}.cpp"]
         run_tool([*command, "-o", f"{part}.o"], folder)
     link = [cxx, "-shared", "-pthread", *(f"{part}.o" for part in parts), *objects]
-    run_tool([*link, "-o", LIBRARY], folder)
+    run_tool([*link, *WAVES.get(waves, ()), "-o", LIBRARY], folder)
     shutil.rmtree(folder / "obj")
     for part in parts:
         (folder / f"{part}.cpp").unlink()
         (folder / f"{part}.o").unlink()
 
 
-def _runtime(waves: bool, cxx: str) -> list[str]:
+def check_waves(waves: str) -> None:
+    """Hold a format of waves against what the tools on this machine can write.
+
+    Raises: ValueError where it is none of `WAVES` (and not ""); ToolError where a library that it
+    needs, or the compiler, is missing.
+    """
+    if waves and waves not in WAVES:
+        raise ValueError(f"waves must be one of {', '.join(WAVES)}, not {waves!r}")
+    if waves == "fst":
+        cxx = compiler()
+        try:
+            _link_fst(cxx)
+        except ToolError:
+            raise ToolError(
+                "waves as FST need the headers of lz4 and zlib: on Debian or Ubuntu, apt install "
+                "liblz4-dev zlib1g-dev; waves as VCD need nothing"
+            ) from None
+
+
+@functools.cache
+def _link_fst(cxx: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "test.cpp").write_text("#include <lz4.h>\n#include <zlib.h>\n")
+        flags = ["-shared", "-fPIC", "test.cpp", *WAVES["fst"]]
+        run_tool([cxx, *flags, "-o", "test.so"], Path(folder))
+
+
+def _identity(cxx: str) -> str:
+    return toolchain.identity(cxx, *verilator_identity())
+
+
+def _runtime(waves: str, cxx: str) -> list[str]:
     """Verilator's own run time, compiled: it is the same for every design."""
-    flags, names = _flags(waves, cxx), RUNTIME + (WAVES_RUNTIME if waves else ())
+    flags, names = _flags(waves, cxx), RUNTIME + ((f"verilated_{waves}_c",) if waves else ())
 
     def make(folder: Path) -> None:
         for name in names:
             source = str(verilator() / "include" / f"{name}.cpp")
             run_tool([cxx, OPTIMIZE, *flags, "-c", source, "-o", f"{name}.o"], folder)
 
-    folder = cached(f"runtime-{digest(*flags, identity(cxx))}", make)
+    folder = cached(f"runtime-{digest(*flags, _identity(cxx))}", make)
     return [str(folder / f"{name}.o") for name in names]
 
 
-def _flags(waves: bool, cxx: str) -> list[str]:
+def _flags(waves: str, cxx: str) -> list[str]:
     include = verilator() / "include"
-    trace = [f"-DVM_TRACE={int(waves)}", f"-DVM_TRACE_VCD={int(waves)}"]
+    trace = [f"-DVM_TRACE={int(bool(waves))}"]
+    trace += [f"-DVM_TRACE_{kind.upper()}={int(kind == waves)}" for kind in WAVES]
     paths = [f"-I{include}", f"-I{include / 'vltstd'}"]
     return [*COMPILE, *tuning(cxx), *DEFINES, *trace, *paths]

@@ -71,6 +71,8 @@ def header(ports: Ports) -> str:
     ]
     if "probe__array" in ports:
         samples.append("    records.array(top.probe__array);")
+    if "probe__start" in ports:
+        samples.append("    if (top.probe__start) records.start(top.probe__start);")
     if "probe__done" in ports:  # after the array's state, which the command still owns
         samples.append("    if (top.probe__done) records.done(top.probe__done);")
     names = [f"#define {p} {p.replace('__', '___05F')}" for p in ports if "__" in p]

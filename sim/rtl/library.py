@@ -4,29 +4,14 @@ import ctypes as c
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ...errors import ToolError
-from .memory import ACCESSES, CHANNELS, RESPONSES, Fault, MemoryTiming
+from ..native.layout import TimingLayout
+from ..native.memory import ACCESSES, RESPONSES, Fault
 
 GOING, INTERRUPTED, VIOLATED = range(3)
 """What `rtl_advance` returns."""
 STATES = 8
 """Columns of the array's table, one for each value of its 3 bits."""
-
-
-class TimingLayout(c.Structure):
-    """`rtl::Timing`."""
-
-    _fields_ = (
-        ("seed", c.c_uint64),
-        ("read_latency", c.c_uint32),
-        ("write_latency", c.c_uint32),
-        ("extra_latency", c.c_uint32),
-        ("bandwidth", c.c_uint32),
-        ("hold", c.c_uint32 * len(CHANNELS)),
-        ("burst", c.c_uint32),
-    )
 
 
 class FaultLayout(c.Structure):
@@ -65,14 +50,16 @@ FUNCTIONS = {
         c.POINTER(FaultLayout),
         c.c_uint64,
     ),
-    "record": (None, c.c_void_p, c.c_uint64, c.c_int, c.c_uint32),
+    "record": (None, c.c_void_p, c.c_uint64, c.c_uint32),
     "advance": (c.c_int, c.c_void_p, c.c_uint64),
     "irq": (c.c_int, c.c_void_p),
     "cycle": (c.c_uint64, c.c_void_p),
     "violation": (c.c_char_p, c.c_void_p),
     "traffic": (None, c.c_void_p, c.POINTER(TrafficLayout)),
     "beats": (c.c_uint64, c.c_void_p, c.c_uint32, c.POINTER(_WORDS), c.POINTER(_LONGS)),
+    "begun": (c.c_uint64, c.c_void_p, c.POINTER(_LONGS)),
     "done": (c.c_uint64, c.c_void_p, c.POINTER(_LONGS)),
+    "moved": (c.c_uint64, c.c_void_p, c.c_int, c.POINTER(_WORDS)),
     "array": (c.c_uint64, c.c_void_p, c.POINTER(_WORDS)),
     "draw": (c.c_uint32, c.c_uint64, c.c_uint32, c.c_uint64),
 }
@@ -80,7 +67,7 @@ FUNCTIONS = {
 TRACE = {"trace": (None, c.c_void_p, c.c_char_p, c.c_uint64, c.c_uint64)}
 
 
-def load(path: Path, waves: bool) -> c.CDLL:
+def load(path: Path, *, waves: bool) -> c.CDLL:
     """The library at `path` with typed functions. Raises: ToolError where it cannot be loaded."""
     try:
         library = c.CDLL(str(path))
@@ -92,19 +79,6 @@ def load(path: Path, waves: bool) -> c.CDLL:
     return library
 
 
-def timing_layout(timing: MemoryTiming) -> TimingLayout:
-    """`timing` as the library takes it."""
-    return TimingLayout(
-        seed=timing.seed,
-        read_latency=timing.read_latency,
-        write_latency=timing.write_latency,
-        extra_latency=timing.extra_latency,
-        bandwidth=timing.beat_credit,
-        hold=(c.c_uint32 * len(CHANNELS))(*timing.thresholds),
-        burst=timing.burst,
-    )
-
-
 def fault_layouts(faults: Sequence[Fault]) -> c.Array:
     """`faults` as the library takes them."""
     return (FaultLayout * len(faults))(
@@ -113,10 +87,3 @@ def fault_layouts(faults: Sequence[Fault]) -> c.Array:
             for fault in faults
         )
     )
-
-
-def copied(pointer: c._Pointer, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
-    """An array of its own, of integers that the library keeps."""
-    if not all(shape):  # the pointer of an empty vector may be null
-        return np.zeros(shape, dtype)
-    return np.ctypeslib.as_array(pointer, shape).astype(dtype)

@@ -1,21 +1,12 @@
 """What a run of the RTL gave: memory, registers, traffic, and the beats that the probes saw."""
 
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 import numpy as np
 
 from ...csr import ErrorCause
-
-
-class ArrayState(IntEnum):
-    """What the array does in a cycle, as the probe `array` says; a column of `RunResult.array`."""
-
-    IDLE = 0
-    BUSY = 1
-    WEIGHTS = 2
-    ACTIVATIONS = 3
-    OUTPUT = 4
+from ..native.memory import MemoryTiming
+from ..timeline import ArrayState, Traffic
 
 
 class RtlError(Exception):
@@ -31,30 +22,18 @@ class RtlError(Exception):
 
 
 @dataclass(frozen=True)
-class Traffic:
-    """What went over the memory bus in a run; `write_bytes` counts strobed bytes alone."""
-
-    read_bursts: int
-    read_beats: int
-    read_bytes: int
-    write_bursts: int
-    write_beats: int
-    write_bytes: int
-
-
-@dataclass(frozen=True)
 class Beats:
     """What one probe saw.
 
     Parameters:
         words: uint32 [n, words], the payload of each beat, the lowest bits first.
         width: bits of the payload.
-        cycles: int64 [n], the cycle of each beat, or None where it was not asked for.
+        cycles: int64 [n], the cycle of each beat.
     """
 
     words: np.ndarray
     width: int
-    cycles: np.ndarray | None = None
+    cycles: np.ndarray
 
     def __len__(self) -> int:
         return len(self.words)
@@ -112,9 +91,13 @@ class RunResult:
         traffic: on the memory bus.
         violation: the first breach of AXI4's rules by the design, which ended the run, or None.
         beats: probe -> what it saw.
-        done: int64 [n, 2], cycle and unit number of every `done` strobe, in order.
+        begun, done: int64 [n, 2], cycle and unit number of every command that a unit took, and of
+            every `done` strobe, in order.
         array: int64 [commands + 1, states], cycles in each `ArrayState` up to and with each of the
             GEMM unit's `done` strobes, and after the last one.
+        reads, writes: int64 [windows], beats that R and W moved in each `WINDOW` of cycles, up to
+            the last in which one moved.
+        timing: when the memory took and answered.
         seconds: wall time of the cycles, without build and registers.
     """
 
@@ -127,8 +110,12 @@ class RunResult:
     traffic: Traffic
     violation: str | None
     beats: dict[str, Beats] = field(default_factory=dict)
+    begun: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     done: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     array: np.ndarray = field(default_factory=lambda: np.zeros((1, len(ArrayState)), np.int64))
+    reads: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    writes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    timing: MemoryTiming = field(default_factory=MemoryTiming)
     seconds: float = 0.0
 
     @property

@@ -11,12 +11,19 @@
 #include "axi_memory.h"
 #include "glue.h"
 #include "verilated.h"
-#if VM_TRACE_VCD
+#if VM_TRACE_FST
+#include "verilated_fst_c.h"
+#elif VM_TRACE_VCD
 #include "verilated_vcd_c.h"
 #endif
 
 namespace rtl {
 
+#if VM_TRACE_FST
+using Waves = VerilatedFstC;
+#elif VM_TRACE_VCD
+using Waves = VerilatedVcdC;
+#endif
 constexpr unsigned STATES = 8;
 constexpr unsigned RESET_CYCLES = 4, ANSWER_CYCLES = 1000;
 
@@ -27,7 +34,6 @@ struct Records {
     struct Beats {
         std::vector<uint32_t> words;
         std::vector<uint64_t> cycles;
-        uint64_t count = 0;
     };
 
     template <class T>
@@ -35,16 +41,13 @@ struct Records {
         if (!(wanted >> probe & 1)) return;
         Beats& to = beats[probe];
         append(to.words, payload);
-        if (stamps) to.cycles.push_back(cycle);
-        ++to.count;
+        to.cycles.push_back(cycle);
     }
 
+    void start(uint32_t units) { note(begun, units); }
+
     void done(uint32_t units) {
-        for (uint32_t unit = 0; units >> unit; ++unit)
-            if (units >> unit & 1) {
-                finished.push_back(cycle);
-                finished.push_back(unit);
-            }
+        note(finished, units);
         if (units >> gemm & 1) rows.resize(rows.size() + STATES);
     }
 
@@ -52,6 +55,7 @@ struct Records {
 
     void clear() {
         for (Beats& probe : beats) probe = Beats{};
+        begun.clear();
         finished.clear();
         rows.assign(STATES, 0);
     }
@@ -59,12 +63,16 @@ struct Records {
     uint64_t cycle = 0;
     uint64_t wanted = 0;
     uint32_t gemm = 0;
-    bool stamps = false;
     Beats beats[PROBES + 1];  // one more, as a design may have none
-    std::vector<uint64_t> finished;
+    std::vector<uint64_t> begun, finished;  // pairs of cycle and unit
     std::vector<uint32_t> rows = std::vector<uint32_t>(STATES);
 
   private:
+    void note(std::vector<uint64_t>& to, uint32_t units) const {
+        for (uint32_t unit = 0; units >> unit; ++unit)
+            if (units >> unit & 1) to.insert(to.end(), {cycle, unit});
+    }
+
     static void append(std::vector<uint32_t>& to, CData value) { to.push_back(value); }
     static void append(std::vector<uint32_t>& to, SData value) { to.push_back(value); }
     static void append(std::vector<uint32_t>& to, IData value) { to.push_back(value); }
@@ -83,7 +91,7 @@ class Simulation {
     Simulation(uint8_t* contents, uint64_t base, uint64_t size) : m_memory(contents, base, size) {
         const char* no_arguments[] = {"model"};
         m_context.commandArgs(1, no_arguments);
-#if VM_TRACE_VCD
+#if VM_TRACE
         m_context.traceEverOn(true);
 #endif
         m_top = std::make_unique<Vtop>(&m_context, "top");
@@ -166,14 +174,14 @@ class Simulation {
         return GOING;
     }
 
-#if VM_TRACE_VCD
+#if VM_TRACE
     void trace(const char* path, uint64_t begin, uint64_t end) {
         if (m_trace) m_trace->close();
         m_trace.reset();
         m_begin = begin;
         m_end = end;
         if (!*path) return;
-        m_trace = std::make_unique<VerilatedVcdC>();
+        m_trace = std::make_unique<Waves>();
         m_top->trace(m_trace.get(), 99);
         m_trace->open(path);
     }
@@ -205,7 +213,7 @@ class Simulation {
     }
 
     void dump(unsigned half) {
-#if VM_TRACE_VCD
+#if VM_TRACE
         // Ten units per cycle, the clock rising in its middle.
         if (m_trace && m_cycle >= m_begin && m_cycle < m_end)
             m_trace->dump(10 * m_cycle + 5 * half);
@@ -216,8 +224,8 @@ class Simulation {
     std::unique_ptr<Vtop> m_top;
     AxiMemory m_memory;
     uint64_t m_cycle = 0;
-#if VM_TRACE_VCD
-    std::unique_ptr<VerilatedVcdC> m_trace;
+#if VM_TRACE
+    std::unique_ptr<Waves> m_trace;
     uint64_t m_begin = 0, m_end = 0;
 #endif
 };
@@ -246,10 +254,9 @@ ABI int rtl_start(void* self, uint32_t address, uint32_t value, const rtl::Timin
     return static_cast<Simulation*>(self)->start(address, value, *timing, faults, count);
 }
 
-ABI void rtl_record(void* self, uint64_t wanted, int stamps, uint32_t gemm) {
+ABI void rtl_record(void* self, uint64_t wanted, uint32_t gemm) {
     rtl::Records& records = static_cast<Simulation*>(self)->records;
     records.wanted = wanted;
-    records.stamps = stamps;
     records.gemm = gemm;
 }
 
@@ -274,13 +281,25 @@ ABI uint64_t rtl_beats(void* self, uint32_t probe, const uint32_t** words,
     const auto& beats = static_cast<Simulation*>(self)->records.beats[probe];
     *words = beats.words.data();
     *cycles = beats.cycles.data();
-    return beats.count;
+    return beats.cycles.size();
+}
+
+ABI uint64_t rtl_begun(void* self, const uint64_t** pairs) {
+    const auto& begun = static_cast<Simulation*>(self)->records.begun;
+    *pairs = begun.data();
+    return begun.size() / 2;
 }
 
 ABI uint64_t rtl_done(void* self, const uint64_t** pairs) {
     const auto& finished = static_cast<Simulation*>(self)->records.finished;
     *pairs = finished.data();
     return finished.size() / 2;
+}
+
+ABI uint64_t rtl_moved(void* self, int writes, const uint32_t** beats) {
+    const rtl::Windows& moved = static_cast<Simulation*>(self)->memory().moved(writes);
+    *beats = moved.data();
+    return moved.size();
 }
 
 ABI uint64_t rtl_array(void* self, const uint32_t** counts) {
@@ -293,7 +312,7 @@ ABI uint32_t rtl_draw(uint64_t seed, uint32_t channel, uint64_t count) {
     return rtl::draw(seed, channel, count);
 }
 
-#if VM_TRACE_VCD
+#if VM_TRACE
 ABI void rtl_trace(void* self, const char* path, uint64_t begin, uint64_t end) {
     static_cast<Simulation*>(self)->trace(path, begin, end);
 }

@@ -12,10 +12,12 @@ import numpy as np
 from ... import csr
 from ...errors import OutputError, ToolError
 from ...isa import Unit
+from ..native.layout import copied, timing_layout
+from ..native.memory import Fault, MemoryTiming
+from ..timeline import ArrayState, Traffic
 from . import library
 from .build import Model, build_model
-from .memory import Fault, MemoryTiming
-from .result import ArrayState, Beats, RtlError, RunResult, Traffic
+from .result import Beats, RtlError, RunResult
 
 SLICE = 1 << 17
 """Cycles between two looks at the keyboard's interrupt and calls of `progress`."""
@@ -37,13 +39,13 @@ class RtlModel:
         component: Any,
         *,
         name: str = "rootshift",
-        waves: bool = False,
+        waves: str = "",
         made_from: str | None = None,
     ) -> None:
         if sys.byteorder != "little":
             raise ToolError("RTL runs need a machine with little endian numbers")
         self.model: Model = build_model(component, name, waves=waves, made_from=made_from)
-        self.library = library.load(self.model.library, waves)
+        self.library = library.load(self.model.library, waves=bool(waves))
 
     def run(self, image: bytes, base: int, size: int, **options: Any) -> RunResult:
         """Reset the design, put `image` into its memory, and run the program to its interrupt.
@@ -75,6 +77,7 @@ class RtlSession:
         self.memory = np.zeros(size, np.uint8)
         """uint8 [size], the memory itself: may be read and written between runs."""
         self.memory[: len(image)] = np.frombuffer(image, np.uint8)
+        self._timing = IDEAL
         self._library = model.library
         self._self: int | None = self._library.rtl_open(self.memory.ctypes.data, base, size)
 
@@ -104,55 +107,31 @@ class RtlSession:
     def run(
         self,
         *,
-        entry: int | None = None,
-        memory: MemoryTiming = IDEAL,
-        faults: Sequence[Fault] = (),
-        watchdog: int = 1 << 20,
-        limit: int = LIMIT,
         probes: Iterable[str] | None = None,
-        stamps: bool = False,
-        waves: tuple[str | Path, int, int] | None = None,
+        limit: int = LIMIT,
         progress: Callable[[int], None] | None = None,
+        **options: Any,
     ) -> RunResult:
         """Start the program and wait for the interrupt.
 
         Parameters:
-            entry: byte address of the program, the memory's first where it is None.
-            memory: when the memory takes and answers.
-            faults: addresses that answer with an error.
-            watchdog: cycles without progress that the design allows, 0 for any.
-            limit: cycles after which an interrupt is no longer waited for.
             probes: names of those to record, all where it is None.
-            stamps: whether to keep the cycle of every beat.
-            waves: file for a VCD of the signals, first cycle (1 at least), and the one after the
-                last; ten units of time are a cycle.
+            limit: cycles after which an interrupt is no longer waited for.
             progress: called now and then with the cycles so far.
+            options: how it runs, as `start` takes them.
 
         Raises:
             RtlError: no interrupt within `limit` cycles, or a register access failed.
-            ValueError: an unknown probe, or waves of a model built without.
-            OutputError: the file for the waves cannot be written.
+            ValueError: an unknown probe.
         """
         names = list(self.model.model.probes)
         wanted = names if probes is None else list(probes)
         for probe in wanted:
             if probe not in names:
                 raise ValueError(f"probe must be one of {', '.join(names)}, not {probe!r}")
-        self._write("ENTRY", address=self.base if entry is None else entry)
-        self._write("INTERRUPT_ENABLE", done=1, error=1)
-        self._write("WATCHDOG", limit=watchdog)
-        self._library.rtl_record(
-            self._self, sum(1 << names.index(probe) for probe in set(wanted)), stamps, Unit.GEMM
-        )
-        self._start(memory, faults)
-        if waves is not None:
-            self._trace(*waves)
-        try:
-            outcome, seconds = self._advance(limit, progress)
-        finally:
-            if waves is not None:
-                self._library.rtl_trace(self._self, b"", 0, 0)
-        result = self._result(wanted, stamps, seconds)
+        self.start(probes=wanted, **options)
+        outcome, seconds = self._advance(limit, progress)
+        result = self._result(wanted, seconds)
         if outcome == library.GOING:
             state = ", ".join(name for name, value in result.status.items() if value) or "idle"
             raise RtlError(
@@ -166,29 +145,78 @@ class RtlSession:
                 raise RtlError("the interrupt must fall when acknowledged: it stayed", result)
         return result
 
-    def _start(self, timing: MemoryTiming, faults: Sequence[Fault]) -> None:
-        offset = csr.find_register("CONTROL").offset
-        (word,) = csr.pack("CONTROL", start=1, clear_counters=1)
-        response = self._library.rtl_start(
-            self._self,
-            offset,
-            word,
-            library.timing_layout(timing),
-            library.fault_layouts(faults),
-            len(faults),
-        )
-        self._check("write", offset, response)
+    def trace(
+        self,
+        path: str | Path,
+        begin: int,
+        end: int,
+        progress: Callable[[int], None] | None = None,
+        **options: Any,
+    ) -> int:
+        """Start the program, write the waves of some cycles, and stop behind them.
 
-    def _trace(self, path: str | Path, begin: int, end: int) -> None:
+        Parameters:
+            path: file for the signals, in the format that the model was built for; ten units of
+                time are a cycle, in whose middle the clock rises.
+            begin, end: the first cycle, 1 at least, and the one after the last.
+            progress: called now and then with the cycles so far.
+            options: how it runs, as `start` takes them.
+
+        Returns: the last cycle that was simulated, less than `end` where the interrupt came before.
+
+        Raises:
+            RtlError: a register access failed.
+            ValueError: a model that was built without waves.
+            OutputError: the file cannot be written.
+        """
         if not self.model.model.waves:
             raise ValueError(
-                "waves must be asked for when the model is built: RtlModel(waves=True)"
+                'waves must be asked for when the model is built: RtlModel(waves="vcd")'
             )
         try:
             Path(path).write_bytes(b"")  # so that a wrong path is told here, by name
         except OSError as error:
             raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+        self.start(probes=(), **options)
         self._library.rtl_trace(self._self, str(path).encode(), begin, end)
+        try:
+            self._advance(end - 1, progress)
+        finally:
+            self._library.rtl_trace(self._self, b"", 0, 0)
+        return self._library.rtl_cycle(self._self)
+
+    def start(
+        self,
+        *,
+        probes: Iterable[str] = (),
+        entry: int | None = None,
+        memory: MemoryTiming = IDEAL,
+        faults: Sequence[Fault] = (),
+        watchdog: int = 1 << 20,
+    ) -> None:
+        """Write the registers and the start strobe: cycle 0 of a run.
+
+        Parameters:
+            probes: names of those to record.
+            entry: byte address of the program, the memory's first where it is None.
+            memory: when the memory takes and answers.
+            faults: addresses that answer with an error.
+            watchdog: cycles without progress that the design allows, 0 for any.
+
+        Raises: RtlError where a register access failed.
+        """
+        names = list(self.model.model.probes)
+        self._write("ENTRY", address=self.base if entry is None else entry)
+        self._write("INTERRUPT_ENABLE", done=1, error=1)
+        self._write("WATCHDOG", limit=watchdog)
+        wanted = sum(1 << names.index(probe) for probe in set(probes))
+        self._library.rtl_record(self._self, wanted, Unit.GEMM)
+        (word,) = csr.pack("CONTROL", start=1, clear_counters=1)
+        offset = csr.find_register("CONTROL").offset
+        self._timing = memory
+        layouts = timing_layout(memory), library.fault_layouts(faults), len(faults)
+        response = self._library.rtl_start(self._self, offset, word, *layouts)
+        self._check("write", offset, response)
 
     def _advance(self, limit: int, progress: Callable[[int], None] | None) -> tuple[int, float]:
         """What ended the run, and the seconds it took."""
@@ -200,7 +228,7 @@ class RtlSession:
                 progress(self._library.rtl_cycle(self._self))
         return outcome, time.perf_counter() - begin
 
-    def _result(self, wanted: list[str], stamps: bool, seconds: float) -> RunResult:
+    def _result(self, wanted: list[str], seconds: float) -> RunResult:
         # Before any register is read: accesses take cycles.
         cycles = self._library.rtl_cycle(self._self)
         violation = self._library.rtl_violation(self._self).decode() or None
@@ -222,13 +250,17 @@ class RtlSession:
             counters=counters,
             traffic=Traffic(**{name: getattr(traffic, name) for name, _ in traffic._fields_}),
             violation=violation,
-            beats={name: self._beats(name, stamps) for name in wanted},
-            done=self._done(),
+            beats={name: self._beats(name) for name in wanted},
+            begun=self._strobes("begun"),
+            done=self._strobes("done"),
             array=self._array(),
+            reads=self._moved(writes=False),
+            writes=self._moved(writes=True),
+            timing=self._timing,
             seconds=seconds,
         )
 
-    def _beats(self, name: str, stamps: bool) -> Beats:
+    def _beats(self, name: str) -> Beats:
         widths = self.model.model.probes
         words = ctypes.POINTER(ctypes.c_uint32)()
         cycles = ctypes.POINTER(ctypes.c_uint64)()
@@ -236,20 +268,25 @@ class RtlSession:
             self._self, list(widths).index(name), ctypes.byref(words), ctypes.byref(cycles)
         )
         return Beats(
-            library.copied(words, (count, -(-widths[name] // 32)), np.uint32),
+            copied(words, (count, -(-widths[name] // 32)), np.uint32),
             widths[name],
-            library.copied(cycles, (count,), np.int64) if stamps else None,
+            copied(cycles, (count,), np.int64),
         )
 
-    def _done(self) -> np.ndarray:
+    def _strobes(self, which: str) -> np.ndarray:
         pairs = ctypes.POINTER(ctypes.c_uint64)()
-        count = self._library.rtl_done(self._self, ctypes.byref(pairs))
-        return library.copied(pairs, (count, 2), np.int64)
+        count = getattr(self._library, f"rtl_{which}")(self._self, ctypes.byref(pairs))
+        return copied(pairs, (count, 2), np.int64)
+
+    def _moved(self, *, writes: bool) -> np.ndarray:
+        beats = ctypes.POINTER(ctypes.c_uint32)()
+        count = self._library.rtl_moved(self._self, writes, ctypes.byref(beats))
+        return copied(beats, (count,), np.int64)
 
     def _array(self) -> np.ndarray:
         counts = ctypes.POINTER(ctypes.c_uint32)()
         rows = self._library.rtl_array(self._self, ctypes.byref(counts))
-        table = library.copied(counts, (rows, library.STATES), np.int64)
+        table = copied(counts, (rows, library.STATES), np.int64)
         return table[:, : len(ArrayState)]
 
     def _write(self, register: str, **fields: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from rootshift.artifact import Artifact
 from rootshift.config import AcceleratorConfig
-from rootshift.sim.rtl.memory import CHANNELS, MemoryTiming
+from rootshift.sim.native.memory import CHANNELS, MemoryTiming
 
 WIDE = AcceleratorConfig(
     rows=4,

@@ -23,9 +23,9 @@ from rootshift.hw.compiler import compile_program
 from rootshift.images import ImageSet
 from rootshift.program import Program
 from rootshift.sim.golden.model import GoldenModel
-from rootshift.sim.rtl.inference import compare, design, run_program
-from rootshift.sim.rtl.layers import Layer, exposed, layers
-from rootshift.sim.rtl.memory import MemoryTiming
+from rootshift.sim.layers import Layer, exposed, layers
+from rootshift.sim.native.memory import MemoryTiming
+from rootshift.sim.rtl.inference import compare, design, run_program, timeline
 from rootshift.sim.rtl.result import RunResult
 
 LABELS = Path(__file__).resolve().parents[3] / "shared/data/imagenet_samples/labels.csv"
@@ -79,7 +79,7 @@ def main() -> None:
                 "cycles_per_second": round(run.cycles_per_second),
             }
         )
-    table = layers(artifact, program, run)
+    table = layers(artifact, program, timeline(program, run))
     print(json.dumps(summary(artifact, program, run, table, runs, built), indent=1))
     if options.page:
         model = f"{artifact.source['model']} {artifact.bits}"

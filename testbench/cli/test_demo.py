@@ -9,13 +9,15 @@ from rootshift.artifact import Artifact
 from rootshift.cli import demo
 from rootshift.config import AcceleratorConfig
 from rootshift.errors import ToolError
+from rootshift.sim.rtl.inference import Difference, Outcome
 
 from .running import files, invoke, refused
 
 KEYS = {
     "artifact", "generated", "bits", "array", "operators", "images", "float", "fake", "integer",
     "files", "commands", "label", "golden_label", "expected_label", "cycles", "mac_utilization",
-    "cycles_per_second", "compared", "mismatches", "first", "saturated", "seconds",
+    "cycles_per_second", "compared", "mismatches", "first", "first_cycle", "saturated",
+    "seconds",
 }  # fmt: skip
 
 
@@ -28,13 +30,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
         if plan["error"]:
             raise plan["error"]
 
-    def infer(artifact: Artifact, program, pixels, golden) -> dict[str, object]:
-        first = "blocks.0.norm1[0, 0]: must be 3, not 4" if plan["mismatches"] else None
-        return {
-            "logits": golden.logits, "cycles": 80, "mac_utilization": 0.5,
-            "cycles_per_second": 1000, "compared": 120, "mismatches": plan["mismatches"],
-            "first": first, "saturated": {"gemm": 0},
+    def infer(artifact: Artifact, program, pixels, golden) -> Outcome:
+        wrong = Difference("blocks.0.norm1", (0, 0), 4, 3, 70) if plan["mismatches"] else None
+        figures = {
+            "cycles": 80, "mac_utilization": 0.5, "cycles_per_second": 1000, "compared": 120,
+            "mismatches": plan["mismatches"], "first": str(wrong) if wrong else None,
+            "first_cycle": wrong.cycle if wrong else None, "saturated": {"gemm": 0},
         }  # fmt: skip
+        return Outcome(golden.logits, None, wrong, figures)
 
     monkeypatch.setattr("rootshift.sim.rtl.inference.design", design)
     monkeypatch.setattr("rootshift.sim.rtl.inference.infer", infer)
@@ -68,7 +71,7 @@ def test_text_tells_mismatches_and_the_exit_code_too(quick: dict, tmp_path: Path
     outcome = invoke("demo", "--array", "2x2", "--out", tmp_path)
     assert outcome.code == 1
     assert "120 values compared, 7 mismatches" in outcome.out
-    assert "first mismatch: blocks.0.norm1[0, 0]: must be 3, not 4" in outcome.out
+    assert "first mismatch: blocks.0.norm1[0, 0]: must be 3, not 4 (cycle 70)" in outcome.out
 
 
 def test_a_missing_compiler_is_one_line(quick: dict, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from rootshift.isa import Destination
 from rootshift.preprocessing import load_pixels
 from rootshift.program import Program
 from rootshift.sim.golden.model import GoldenModel
-from rootshift.sim.rtl.toolchain import run_tool, verilator
+from rootshift.sim.native.toolchain import verilate
 
 from .running import Outcome, files, invoke, refused
 
@@ -73,8 +73,7 @@ def test_json_counts_what_is_there(generated: tuple[Path, Outcome], digits: Path
 def test_the_design_is_one_module_that_verilator_takes(generated: tuple[Path, Outcome]) -> None:
     path = generated[0] / "rtl" / "rootshift.v"
     assert re.findall(r"^module (\w+)\(", path.read_text(encoding="utf-8"), re.M) == ["rootshift"]
-    tool = verilator() / "bin" / "verilator_bin"
-    run_tool([str(tool), "--lint-only", "-Wall", "--top-module", "rootshift", str(path)])
+    verilate(["--lint-only", "-Wall", "--top-module", "rootshift", str(path)])
 
 
 def test_the_program_and_its_headers_are_of_the_model(

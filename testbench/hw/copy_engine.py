@@ -13,7 +13,7 @@ from rootshift.hw.csr import CsrBank
 from rootshift.hw.read_dma import ReadDma
 from rootshift.hw.write_dma import WriteDma
 from rootshift.isa import Unit
-from rootshift.sim.rtl.result import ArrayState
+from rootshift.sim.timeline import ArrayState
 
 ADDR_WIDTH, BEATS_WIDTH = 40, 24
 GROUP = 8
@@ -43,6 +43,7 @@ class CopyEngine(wiring.Component):
             "s_axil": In(Axi4Lite(addr_width=ADDRESS_WIDTH, data_width=WORD)),
             "m_axi": Out(Axi4(addr_width=ADDR_WIDTH, data_width=data_width)),
             "irq": Out(1),
+            "probe__start": Out(7),
             "probe__done": Out(7),
             "probe__array": Out(3),
         }
@@ -123,6 +124,8 @@ class CopyEngine(wiring.Component):
             ]
         waits = Mux(read.o.valid, ArrayState.OUTPUT, ArrayState.ACTIVATIONS)
         m.d.comb += [
+            self.probe__start[Unit.FETCH].eq(read.command.valid & read.command.ready),
+            self.probe__start[Unit.STORE].eq(write.command.valid & write.command.ready),
             self.probe__done[Unit.GEMM].eq(moved & (number == GROUP)),
             self.probe__done[Unit.STORE].eq(write.done.valid),
             self.probe__array.eq(Mux(moved, ArrayState.BUSY, Mux(read.busy, waits, 0))),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rootshift.errors import ToolError
 from rootshift.hw import verilog
-from rootshift.sim.rtl.toolchain import CACHE_VARIABLE
+from rootshift.sim.native.toolchain import CACHE_VARIABLE
 from rootshift.testbench.hw import layout, verilate
 from rootshift.testbench.hw.bench import BenchError, simulate
 from rootshift.testbench.hw.harness import Bench

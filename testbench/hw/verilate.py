@@ -2,7 +2,7 @@
 
 Compiling Verilator's own run time takes ten times as long as compiling a unit, so it is built once,
 with a precompiled header, and each unit is one more translation unit and a link. Tools and cache
-are those of the native runner (`rootshift.sim.rtl.toolchain`).
+are those of the native runner (`rootshift.sim.native.toolchain`).
 """
 
 import os
@@ -15,7 +15,16 @@ from pathlib import Path
 
 import cocotb_tools.config as cocotb_config
 
-from rootshift.sim.rtl.toolchain import cached, compiler, digest, identity, run_tool, verilator
+from rootshift.sim.native.toolchain import (
+    cached,
+    compiler,
+    digest,
+    identity,
+    run_tool,
+    verilate,
+    verilator,
+    verilator_identity,
+)
 
 KIT = verilator()
 RUNTIME = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads")
@@ -58,7 +67,7 @@ def build(verilog: str, top: str, ports: list[str], optimize: str = "-O1") -> Pa
     with all signals public. Workers that ask for the same simulator at once wait for the first.
     """
     cxx = compiler()
-    versions = (identity(cxx), metadata.version("cocotb"), sys.prefix)
+    versions = (identity(cxx, *verilator_identity()), metadata.version("cocotb"), sys.prefix)
     key = digest(verilog, top, *ports, optimize, *VERILATE, *FLAGS, *versions)
 
     def make(folder: Path) -> None:
@@ -66,7 +75,7 @@ def build(verilog: str, top: str, ports: list[str], optimize: str = "-O1") -> Pa
         lines = [f'public_flat_rw -module "{top}" -var "{port}"' for port in ports]
         (folder / "ports.vlt").write_text("\n".join(["`verilator_config", *lines, ""]))
         arguments = ["--top-module", top, "--Mdir", str(folder / "obj"), "ports.vlt", "top.v"]
-        run_tool([str(KIT / "bin" / "verilator_bin"), *VERILATE, *arguments], folder)
+        verilate([*VERILATE, *arguments], folder)
         runtime = _runtime(optimize, cxx)
         main = cocotb_config.share_dir / "lib" / "verilator" / "verilator.cpp"
         units = [*sorted((folder / "obj").glob("*.cpp")), main]
@@ -112,4 +121,6 @@ def _runtime(optimize: str, cxx: str) -> Path:
         header = ["-x", "c++-header", "runtime.h", "-o", "runtime.h.gch"]
         run_tool([cxx, optimize, *FLAGS, *header], folder)
 
-    return cached(f"bench-runtime-{digest(optimize, *FLAGS, identity(cxx))}", make)
+    return cached(
+        f"bench-runtime-{digest(optimize, *FLAGS, identity(cxx, *verilator_identity()))}", make
+    )

@@ -19,7 +19,7 @@ from rootshift.quant.quantize import quantize
 from rootshift.sim.golden.model import GoldenModel
 from rootshift.sim.machine.machine import Machine
 from rootshift.sim.machine.state import Room
-from rootshift.sim.machine.tensors import tensors
+from rootshift.sim.machine.tensors import tensors, value_cycles
 
 from ..random_model import Size, random_artifact, random_pixels
 from ..seeds import generator
@@ -269,6 +269,29 @@ class TestTensors:
         beats["layernorm"][1, 0] += 1
         after = tensors(program, beats)["block0.norm1"]
         assert np.argwhere(before != after).tolist() == [[0, 0, 4]]
+
+    @pytest.mark.parametrize("case", ["heads fill no word", "three digits of a pixel"])
+    def test_a_value_has_the_cycle_of_the_last_beat_that_has_a_part_of_it(self, case: str) -> None:
+        rng = generator(6)
+        array, bits, size, fields = CASES[case]
+        artifact, program = compiled(rng, array, bits, size, fields, 2)
+        beats = Machine(program).run(random_pixels(rng, artifact, 2)).beats
+        stamps = {name: 7 + 3 * np.arange(len(values)) for name, values in beats.items()}
+        before, cycles = tensors(program, beats), value_cycles(program, beats, stamps)
+        assert cycles.keys() == before.keys()
+        for probe, values in beats.items():
+            digits = -(-8 // program.config.activation_width) if probe == "patchify" else 1
+            for beat in rng.integers(0, len(values), 5):
+                altered = {**beats, probe: values.copy()}
+                altered[probe][beat, 0] += 1
+                after = tensors(program, altered)
+                places = {name: before[name] != after[name] for name in before}
+                changed = np.concatenate([cycles[name][places[name]] for name in before])
+                # Positions under a patch are replaced when it comes.
+                assert changed.size or probe == "residual", (probe, beat)
+                first = stamps[probe][beat]
+                assert (changed >= first).all(), (probe, beat)
+                assert (changed <= first + 3 * (digits - 1)).all(), (probe, beat)
 
     def test_rows_of_a_batch_are_its_images(self) -> None:
         rng = generator(5)

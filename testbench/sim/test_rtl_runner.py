@@ -12,12 +12,14 @@ import pytest
 from rootshift.csr import ErrorCause
 from rootshift.errors import OutputError, ToolError
 from rootshift.isa import Unit
-from rootshift.sim.rtl.build import build_model, design_key
+from rootshift.sim.native.layout import WINDOW
+from rootshift.sim.native.memory import CHANNELS, Fault, MemoryTiming, draw
+from rootshift.sim.native.toolchain import CACHE_VARIABLE
+from rootshift.sim.rtl.build import WAVES, _link_fst, build_model, design_key
 from rootshift.sim.rtl.glue import header
-from rootshift.sim.rtl.memory import CHANNELS, Fault, MemoryTiming, draw
-from rootshift.sim.rtl.result import ArrayState, Beats, RtlError, RunResult
+from rootshift.sim.rtl.result import Beats, RtlError, RunResult
 from rootshift.sim.rtl.runner import RtlModel, RtlSession
-from rootshift.sim.rtl.toolchain import CACHE_VARIABLE
+from rootshift.sim.timeline import ArrayState
 from rootshift.testbench.hw.copy_engine import EVERY, GROUP, WIDTHS, CopyEngine
 from rootshift.testbench.seeds import generator
 
@@ -36,7 +38,7 @@ EXTREMES = {
 _models: dict[tuple, RtlModel] = {}
 
 
-def model(width: int = 64, fault: str = "", waves: bool = False) -> RtlModel:
+def model(width: int = 64, fault: str = "", waves: str = "") -> RtlModel:
     """Built once per design in a test process; the key spares what has not changed its Verilog."""
     key = (width, fault, waves)
     if key not in _models:
@@ -68,7 +70,7 @@ def test_a_run_gives_memory_registers_and_probes(width: int) -> None:
         beats = int(rng.integers(1, 600))
         first = int(rng.integers(0, AWAY // step - beats)) * step
         block = image[first : first + beats * step]
-        run = copy(model(width), BASE + first, beats, image, memory=timing, stamps=True)
+        run = copy(model(width), BASE + first, beats, image, memory=timing)
         expected = bytearray(image.ljust(SIZE, b"\0"))
         expected[first + AWAY : first + AWAY + len(block)] = block
         assert run.memory == expected
@@ -81,6 +83,7 @@ def test_a_run_gives_memory_registers_and_probes(width: int) -> None:
         assert run.traffic.write_bytes == run.traffic.read_bytes == len(block)
         assert run.traffic.write_bursts == run.traffic.read_bursts >= -(-beats // 16)
         _check_probes(run, block, step)
+        _check_windows(run)
 
 
 def _check_probes(run: RunResult, block: bytes, step: int) -> None:
@@ -107,6 +110,24 @@ def _check_probes(run: RunResult, block: bytes, step: int) -> None:
     assert run.array.sum(1).tolist() == np.diff(ends, prepend=0).tolist()
     busy = run.array[:, ArrayState.BUSY].tolist()
     assert busy == [GROUP] * len(groups) + [len(values) % GROUP]
+
+
+def _check_windows(run: RunResult) -> None:
+    """A beat counts in the window of the cycle in which it moved."""
+    moved = run.beats["gemm"].cycles  # one that is read goes to the write port in that cycle
+    begun = {unit: cycle for cycle, unit in run.begun.tolist()}
+    assert begun.keys() == {Unit.FETCH, Unit.STORE}
+    assert min(begun.values()) > 0
+    assert max(begun.values()) < moved[0]
+    for windows in (run.reads, run.writes):
+        assert windows.sum() == len(moved)
+        assert len(windows) <= run.cycles // WINDOW + 1
+    # The read port is ahead of the engine by what its FIFO holds, the write port behind it.
+    reads, writes = (np.cumsum(windows) for windows in (run.reads, run.writes))
+    for window in range(run.cycles // WINDOW):
+        copied = int((moved < (window + 1) * WINDOW).sum())
+        read, written = (counts[min(window, len(counts) - 1)] for counts in (reads, writes))
+        assert written <= copied <= read
 
 
 def test_ideal_memory_costs_nothing_per_beat() -> None:
@@ -224,20 +245,54 @@ def test_a_run_is_told_how_far_it_is_and_can_be_cut_off() -> None:
     assert caught.value.result.status["busy"]
 
 
+def traced(chosen: RtlModel, path: Path, begin: int, end: int) -> int:
+    with RtlSession(chosen, b"", BASE, SIZE) as session:
+        return session.trace(path, begin, end, **order(BASE, 40))
+
+
 @pytest.mark.slow
 def test_waves_cover_their_window_and_no_more(tmp_path: Path) -> None:
     file = tmp_path / "a.vcd"
-    traced = copy(model(waves=True), beats=40, waves=(file, 10, 20))
-    plain = copy(model(), beats=40)
-    assert traced.cycles == plain.cycles
+    assert traced(model(waves="vcd"), file, 10, 20) == 19
     text = file.read_text()
     times = [int(line[1:]) for line in text.splitlines() if line.startswith("#")]
     assert (times[0], times[-1]) == (100, 195)
     assert "m_axi__araddr" in text
+    # To trace changes nothing, and the interrupt ends it.
+    cycles = copy(model(), beats=40).cycles
+    assert copy(model(waves="vcd"), beats=40).cycles == cycles
+    assert traced(model(waves="vcd"), file, 1, 10_000) == cycles
     with pytest.raises(ValueError, match="waves must be asked for when the model is built"):
-        copy(model(), waves=(file, 1, 2))
+        traced(model(), file, 1, 2)
     with pytest.raises(OutputError, match="cannot be written"):
-        copy(model(waves=True), waves=(tmp_path / "none" / "a.vcd", 1, 2))
+        traced(model(waves="vcd"), tmp_path / "none" / "a.vcd", 1, 2)
+
+
+@pytest.mark.slow
+def test_waves_are_written_as_fst(tmp_path: Path) -> None:
+    file = tmp_path / "a.fst"
+    try:
+        chosen = model(waves="fst")
+    except ToolError as error:
+        pytest.skip(str(error))
+    assert traced(chosen, file, 10, 20) == 19
+    content = file.read_bytes()
+    # The header block: kind 0, its length, the first and the last time.
+    assert (content[0], int.from_bytes(content[1:9], "big")) == (0, 329)
+    first, last = (int.from_bytes(content[at : at + 8], "big") for at in (9, 17))
+    assert (first, last) == (100, 195)
+
+
+def test_fst_without_its_libraries_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(WAVES, "fst", ("-lno-such-library",))
+    _link_fst.cache_clear()
+    with pytest.raises(ToolError, match=r"apt install liblz4-dev zlib1g-dev"):
+        build_model(never, "copy_engine", waves="fst")
+    with pytest.raises(ValueError, match="waves must be one of vcd, fst, not 'ghw'"):
+        build_model(never, "copy_engine", waves="ghw")
+
+
+STAMPS = np.arange(5)
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -247,7 +302,7 @@ def test_fields_are_unpacked(signed: bool) -> None:
         bits = 200
         words = rng.integers(0, 1 << 32, (5, 7), dtype=np.uint32)
         offset = int(rng.integers(0, 64))
-        got = Beats(words, bits).fields(width, offset=offset, signed=signed)
+        got = Beats(words, bits, STAMPS).fields(width, offset=offset, signed=signed)
         whole = [sum(int(word) << 32 * i for i, word in enumerate(row)) for row in words]
         expected = [
             [row >> offset + width * i & (1 << width) - 1 for i in range((bits - offset) // width)]
@@ -257,9 +312,9 @@ def test_fields_are_unpacked(signed: bool) -> None:
             expected = [[v - (v >> width - 1 << width) for v in row] for row in expected]
         assert got.tolist() == expected, (width, offset)
     with pytest.raises(ValueError, match="4 fields of 8 bits from bit 1 on must fit into"):
-        Beats(words, 32).fields(8, 4, offset=1)
+        Beats(words, 32, STAMPS).fields(8, 4, offset=1)
     with pytest.raises(ValueError, match="width must be 1 to"):
-        Beats(words, 32).fields(65)
+        Beats(words, 32, STAMPS).fields(65)
 
 
 def test_probes_can_be_chosen() -> None:
@@ -276,7 +331,8 @@ def test_probes_can_be_chosen() -> None:
         ({"read_latency": 0}, "read_latency must be 1 to 1048576, not 0"),
         ({"seed": -1}, "seed must be 0 to"),
         ({"hold": {"x": 0.5}}, "channel of hold must be one of ar, r, aw, w, b, not 'x'"),
-        ({"hold": 1}, "hold of ar must be 0 to 0.99, not 1"),
+        ({"hold": 1}, "hold must be 0 to 0.99, not 1"),
+        ({"hold": {"w": -0.1}}, "hold of w must be 0 to 0.99, not -0.1"),
         ({"bandwidth": 2}, r"bandwidth must be 2\^-16 to 1, not 2"),
         ({"bandwidth": float("nan")}, "bandwidth must be finite, not nan"),
     ],
@@ -320,7 +376,7 @@ def test_a_build_that_is_kept_needs_no_design() -> None:
     assert build_model(make, "copy_engine", made_from=other) == built
     assert build_model(make, "copy_engine") == built
     assert list(built.probes) == list(EVERY)
-    assert (built.bus_width, built.waves) == (32, False)
+    assert (built.bus_width, built.waves) == (32, "")
     assert design_key(1) == design_key(1) != design_key(2)
 
 

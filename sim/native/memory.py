@@ -79,9 +79,10 @@ class MemoryTiming:
             if channel not in CHANNELS:
                 names = ", ".join(CHANNELS)
                 raise ValueError(f"channel of hold must be one of {names}, not {channel!r}")
-            _number(f"hold of {channel}", probability)
+            name = f"hold of {channel}" if isinstance(self.hold, Mapping) else "hold"
+            _number(name, probability)
             if not 0 <= probability <= HOLD_MAX:
-                raise ValueError(f"hold of {channel} must be 0 to {HOLD_MAX}, not {probability}")
+                raise ValueError(f"{name} must be 0 to {HOLD_MAX}, not {probability}")
         _number("bandwidth", self.bandwidth)
         if not 2**-16 <= self.bandwidth <= 1:
             raise ValueError(f"bandwidth must be 2^-16 to 1, not {self.bandwidth}")

