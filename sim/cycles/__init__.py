@@ -1,0 +1,1 @@
+"""Cycles of a program on the accelerator, predicted without RTL."""

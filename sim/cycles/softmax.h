@@ -1,0 +1,62 @@
+// log2 softmax: keys wait while their row's constant is found, and leave as codes
+// (hw/log2_softmax.py).
+
+#pragma once
+
+#include "bus.h"
+
+namespace cycles {
+
+class Softmax {
+  public:
+    explicit Softmax(const Design& design)
+        : m_scores(design.score_places), m_first(design.softmax_sum),
+          m_constants(design.constants, 1), m_second(design.softmax_code) {}
+
+    // Whether a key is taken in this cycle, asked after `tick`.
+    bool ready(Cycle now) const { return m_scores.writable(now) && !m_first.stands(now); }
+    template <class Machine>
+    void accept(Machine& machine, Cycle now, bool last) {
+        m_scores.push(now, last);
+        if (last) m_first.push(now);
+        ++busy;
+        machine.poke(SOFTMAX, now + 1);
+    }
+    bool idle(Cycle now) const { return m_scores.level(now) == 0; }
+
+    template <class Machine>
+    APART void tick(Machine& machine, Cycle now) {
+        if (m_second.offered() <= now && machine.attention.takes_codes(now)) {
+            bool last = m_second.front();
+            m_second.take(now);
+            machine.attention.put_codes(machine, now, last);
+        }
+        Cycle key = std::max(m_scores.available(), m_constants.available());
+        if (!m_second.stands(now) && key <= now) {
+            bool last = m_scores.front();
+            m_second.push(now, last);
+            m_scores.pop(now);
+            if (last) m_constants.pop(now);
+        }
+        if (m_first.offered() <= now && m_constants.writable(now)) {
+            m_first.take(now);
+            m_constants.push(now);
+        }
+        Cycle next = NEVER;
+        if (!m_first.empty()) next = std::max(now + 1, m_first.offered());
+        if (!m_second.empty()) next = std::min(next, std::max(now + 1, m_second.offered()));
+        key = std::max(m_scores.available(), m_constants.available());
+        next = std::min(next, std::max(now + 1, key));
+        machine.poke(SOFTMAX, next);
+    }
+
+    int64_t busy = 0, stall = 0;
+
+  private:
+    BufferedQueue<char> m_scores;  // whether the key is the last of its row
+    Pipe<Nothing> m_first;         // the last keys of rows
+    Queue<Nothing> m_constants;
+    Pipe<char> m_second;
+};
+
+}  // namespace cycles
