@@ -17,7 +17,7 @@ from ..timeline import ArrayState, Timeline, Traffic, UnitCycles
 from .design import design_flag, design_layout, isa_flags
 
 IDEAL = MemoryTiming()
-LIMIT = 1 << 40
+LIMIT = 1 << 32
 _PADDING = b"\0" * 8
 
 

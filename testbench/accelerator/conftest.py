@@ -1,4 +1,4 @@
-"""What all tests of the whole accelerator need: a count of values."""
+"""What all tests of the whole accelerator need: a count of values and cycles."""
 
 from collections.abc import Iterator
 
@@ -10,9 +10,12 @@ from .inference import tally
 
 
 @pytest.fixture(autouse=True)
-def _counted() -> Iterator[None]:
-    """One file per test, for `testbench/hw/compared.py`."""
+def _counted(request: pytest.FixtureRequest) -> Iterator[None]:
+    """One file per test, for `testbench/hw/compared.py`, and a property for the summary."""
+    tally["worst"] = 0  # of this test alone; the others are sums
     before = dict(tally)
     yield
     if tally != before:
-        record("accelerator", {key: tally[key] - before[key] for key in tally})
+        counts = {key: tally[key] - before[key] for key in tally}
+        record("accelerator", counts)
+        request.node.user_properties.append(("accelerator", counts))

@@ -1,4 +1,4 @@
-"""Whole inferences on the RTL of the accelerator, held value for value against the golden model."""
+"""Whole inferences on the RTL of the accelerator: values equal golden, cycles the cycle model."""
 
 import time
 from collections import Counter
@@ -11,6 +11,7 @@ from rootshift.config import AcceleratorConfig
 from rootshift.csr import ErrorCause
 from rootshift.hw.compiler import compile_program
 from rootshift.program import Program
+from rootshift.sim.cycles.model import model_cycles
 from rootshift.sim.golden.model import GoldenModel
 from rootshift.sim.golden.model import Inference as Golden
 from rootshift.sim.rtl import inference
@@ -18,9 +19,14 @@ from rootshift.sim.rtl.inference import BASE, PAGE, Comparison
 from rootshift.sim.rtl.result import RunResult
 from rootshift.sim.rtl.runner import RtlModel, RtlSession
 
+from .timelines import apart
+
 DONE = {"busy": 0, "done": 1, "error": 0}
-tally = Counter(compared=0, cycles=0, build_s=0.0, run_s=0.0)
-"""What the tests of this process have compared, and the seconds it took; see `conftest`."""
+tally = Counter(compared=0, cycles=0, build_s=0.0, run_s=0.0, modelled=0, commands=0, worst=0)
+"""What the tests of this process have compared, and the seconds it took; see `conftest`.
+
+`modelled` runs and their `commands` were held against the cycle model, which was off by `worst`.
+"""
 
 
 def design(config: AcceleratorConfig) -> RtlModel:
@@ -73,7 +79,8 @@ class Proof:
     def check(self, run: RunResult) -> Comparison:
         """The comparison of a run that must have ended well and be equal in everything.
 
-        That is: every value, clamped values per unit, and no byte written but logits.
+        That is: every value, clamped values per unit, no byte written but logits, and all that the
+        cycle model tells of a run on such a memory.
         """
         assert run.violation is None
         assert (run.cause, run.address, run.status) == (ErrorCause.NONE, 0, DONE)
@@ -81,6 +88,7 @@ class Proof:
         assert found.first is None, found
         assert all(got == expected for got, expected in found.saturated.values()), found
         self._check_memory(run)
+        self._check_cycles(run)
         tally.update(compared=found.compared, cycles=run.cycles, run_s=run.seconds)
         return found
 
@@ -92,6 +100,15 @@ class Proof:
             expected[start : start + area.bytes] = run.memory[start : start + area.bytes]
         assert run.memory[: len(expected)] == expected
         assert run.traffic.write_bytes == self.program.images * area.bytes
+
+    def _check_cycles(self, run: RunResult) -> None:
+        rtl = inference.timeline(self.program, run)
+        # Far enough to show by how much a model that is wrong is off.
+        limit = 2 * run.cycles + 10_000
+        found = apart(self.program, rtl, model_cycles(self.program, memory=run.timing, limit=limit))
+        tally.update(modelled=1, commands=found.commands)
+        tally["worst"] = max(tally["worst"], found.worst)
+        assert found.first is None, f"the cycle model must equal the RTL: {found.first}"
 
 
 def prove(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rootshift.artifact import Artifact
-from rootshift.sim.rtl.memory import MemoryTiming
+from rootshift.sim.native.memory import MemoryTiming
 
 from ..random_model import Size, random_artifact, random_pixels
 from ..seeds import generator

@@ -8,7 +8,7 @@ from rootshift.bits import Bits
 from rootshift.config import AcceleratorConfig
 from rootshift.images import ImageSet
 from rootshift.quant.quantize import quantize
-from rootshift.sim.rtl.memory import MemoryTiming
+from rootshift.sim.native.memory import MemoryTiming
 
 from .inference import Proof
 

@@ -18,8 +18,8 @@ from rootshift.artifact import Artifact
 from rootshift.config import AcceleratorConfig
 from rootshift.hw.top import Accelerator
 from rootshift.sim.golden.model import GoldenModel
+from rootshift.sim.native.toolchain import compiler
 from rootshift.sim.rtl.build import build_model, design_key
-from rootshift.sim.rtl.toolchain import compiler
 
 from ..cli.running import invoke
 from ..random_model import Size, random_artifact

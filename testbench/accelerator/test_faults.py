@@ -8,7 +8,7 @@ import pytest
 from rootshift import csr
 from rootshift.csr import ErrorCause
 from rootshift.isa import BY_NAME, NO_UNIT, OPCODE_WIDTH, Command, assemble
-from rootshift.sim.rtl.memory import Fault, MemoryTiming
+from rootshift.sim.native.memory import Fault, MemoryTiming
 from rootshift.sim.rtl.result import RtlError, RunResult
 from rootshift.sim.rtl.runner import RtlSession
 
