@@ -80,12 +80,13 @@ class Artifact:
                 return operator
         raise KeyError(name)
 
-    def save(self, directory: str | Path) -> None:
-        """Write atomically: `directory` is the old artifact or the new one, never a part of it.
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that the artifact holds: `manifest_sha256` of its manifest."""
+        return self._content()[0]["manifest_sha256"]
 
-        Raises: ArtifactError where `directory` exists and is not an artifact, or cannot be written.
-        """
-        target = Path(directory)
+    def _content(self) -> tuple[dict[str, Any], bytes]:
+        """The manifest and the tensor file."""
         payload = save(
             {
                 f"{operator.name}.{key}": np.ascontiguousarray(value)
@@ -102,6 +103,15 @@ class Artifact:
             "tensors_sha256": hashlib.sha256(payload).hexdigest(),
         }
         manifest["manifest_sha256"] = _digest(manifest)
+        return manifest, payload
+
+    def save(self, directory: str | Path) -> None:
+        """Write atomically: `directory` is the old artifact or the new one, never a part of it.
+
+        Raises: ArtifactError where `directory` exists and is not an artifact, or cannot be written.
+        """
+        target = Path(directory)
+        manifest, payload = self._content()
         try:
             check_replaceable(target)
             write_folder(target, {TENSORS: payload, MANIFEST: _render(manifest)})

@@ -29,6 +29,7 @@ ALLOWED = {
         "contract",
         "quant",
         "numpy",
+        "onnx",
         "torch",
         "timm",
         "sklearn",
@@ -138,6 +139,7 @@ def test_the_rule_sees_a_breach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     [
         ("torch", ("quant/", "testbench/", "rootshift/cli/evaluate.py")),
         ("timm", ("quant/", "testbench/")),
+        ("onnx", ("quant/onnx/", "testbench/")),
         ("amaranth", ("hw/", "testbench/hw/", "testbench/benchmarks/")),
         ("cocotb", ("testbench/hw/",)),
     ],
@@ -177,7 +179,8 @@ def test_the_product_imports_nothing_of_the_benches() -> None:
 def test_every_library_is_a_dependency() -> None:
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     distributions = {"PIL": "pillow", "sklearn": "scikit-learn"}
-    listed = {re.match(r"[\w-]+", item)[0] for item in setup["dependencies"]}
+    optional = setup["optional-dependencies"]["onnx"]
+    listed = {re.match(r"[\w-]+", item)[0] for item in [*setup["dependencies"], *optional]}
     used = {layer_of(name) for path in PRODUCT for name, _ in imports(path)}
     libraries = used - sys.stdlib_module_names - {*ALLOWED, "testbench"}
     assert {distributions.get(name, name) for name in libraries} <= listed

@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "accuracy of an artifact at float, fake or integer level",
     "generate": "Verilog, program, C driver and test vectors",
     "simulate": "run one image through an engine",
+    "export": "an artifact as an ONNX model",
 }
 """Command -> what it does; the module of the same name has `add_arguments`, `run` and `render`."""
 
