@@ -1,16 +1,15 @@
 """The configuration of one accelerator: the object that RTL, golden model and tools share."""
 
 import re
-import tomllib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from .artifact import Artifact
 from .buffers import code_words, residual_words
 from .errors import ConfigError
 from .formats import BASES, CODE_WIDTHS, EMBEDDING_MAX
 from .operators import Gemm, LayerNorm, Log2Softmax
+from .toml_fields import load_fields
 
 ARRAY_MAX = 256
 CHANNELS_MAX = 1 << 14
@@ -171,20 +170,7 @@ class AcceleratorConfig:
 
         Raises: ConfigError naming the file, and the key where one is wrong.
         """
-        try:
-            table: dict[str, Any] = tomllib.loads(Path(path).read_bytes().decode())
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{path}: not TOML: {error}") from None
-        names = [field.name for field in fields(cls)]
-        unknown = sorted(set(table) - set(names))
-        if unknown:
-            raise ConfigError(f"{path}: key must be one of {', '.join(names)}, not {unknown[0]}")
-        try:
-            return cls(**table)
-        except (ConfigError, ValueError) as error:  # ValueError: too many digits to print
-            raise ConfigError(f"{path}: {error}") from None
+        return load_fields(cls, path)
 
     def to_toml(self) -> str:
         """The TOML text that `load` reads back to an equal object."""

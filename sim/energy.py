@@ -6,11 +6,9 @@ has the sources, the rules, and what is left out.
 
 import math
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from ..config import CODE_BANKS, AcceleratorConfig
 from ..errors import ConfigError
@@ -28,6 +26,7 @@ from ..formats import (
     code_max,
     zero_code,
 )
+from ..toml_fields import load_fields
 from .costs import READ_BYTES, LayerCosts, drained_rows, stationary_width
 
 
@@ -74,19 +73,7 @@ class EnergyTable:
 
         Raises: ConfigError naming the file, and the key where one is wrong.
         """
-        try:
-            table: dict[str, Any] = tomllib.loads(Path(path).read_bytes().decode())
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{path}: not TOML: {error}") from None
-        for key in table:
-            if key not in _KEYS:
-                raise ConfigError(f"{path}: key must be one of {', '.join(_KEYS)}, not {key}")
-        try:
-            return cls(**table)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from None
+        return load_fields(cls, path)
 
     def adder(self, width: float) -> float:
         """pJ of an addition: straight lines through 0 and both points, and on."""
