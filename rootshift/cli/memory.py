@@ -13,7 +13,7 @@ OPTIONS = {
     "hold": (float, "P", "probability that a channel stands still for a cycle, up to 0.99"),
     "seed": (int, "N", "of what is random"),
 }
-"""Field of `MemoryTiming` -> type, placeholder and meaning of its option."""
+"""Field of `MemoryTiming` -> type, metavar and meaning of its option."""
 
 
 def add_memory_arguments(parser: argparse.ArgumentParser) -> None:
