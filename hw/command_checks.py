@@ -27,7 +27,7 @@ WAITS_LAYOUT = data.ArrayLayout(
 def limits(config: AcceleratorConfig) -> dict[tuple[str, str], int]:
     """(instruction, operand) -> greatest legal value, where a design has less than the table."""
     tokens, high = config.token_depth, (1 << config.activation_width) - 1
-    stationary = max(config.activation_width, config.weight_width)
+    stationary = config.stationary_width
     activation_digits, weight_digits = (
         code_digits(width) for width in (config.activation_width, stationary)
     )

@@ -7,12 +7,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import CHANNEL_GROUPS_MAX
-from ..formats import ACCUMULATOR_WIDTH, CODE_WIDTHS, SHIFT_MAX, ZERO_WIDTH
+from ..formats import ACCUMULATOR_WIDTH, CODE_WIDTHS, SHIFT_MAX, ZERO_WIDTH, psum_width
 from .accumulator_buffer import DIGITS_MAX, AccumulatorBuffer
 from .checks import check_integer
 from .requantizer import Requantizer
 from .saturation import COUNT_WIDTH
-from .systolic_array import SystolicArray, psum_width, token_sum_width
+from .systolic_array import SystolicArray
 from .total_queue import TotalQueue
 from .vectors import digit_members, vector_layout
 
@@ -147,7 +147,7 @@ class Gemm(wiring.Component):
             in_width=self.array.psum_width,
             acc_width=max(acc_width, self.array.psum_width),
             sum_in_width=self.array.sum_width,
-            sum_acc_width=max(token_sum_width(k_max, code_width), self.array.sum_width),
+            sum_acc_width=max(psum_width(k_max, code_width), self.array.sum_width),
             activation_width=activation_width,
             weight_width=weight_width,
             activation_digits=activation_digits,

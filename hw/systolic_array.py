@@ -7,19 +7,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .. import latency
-from ..formats import CODE_WIDTHS, code_max
+from ..formats import CODE_WIDTHS, psum_width
 from .checks import check_integer
 from .pipeline import delay
-
-
-def psum_width(rows: int, activation_width: int, weight_width: int) -> int:
-    """Bits of the largest sum of `rows` products of unsigned codes."""
-    return (rows * code_max(activation_width) * code_max(weight_width)).bit_length()
-
-
-def token_sum_width(rows: int, activation_width: int) -> int:
-    """Bits of the largest sum of `rows` unsigned activation codes."""
-    return (rows * code_max(activation_width)).bit_length()
 
 
 class SystolicArray(wiring.Component):
@@ -84,7 +74,7 @@ class SystolicArray(wiring.Component):
         self.weight_width = check_integer("weight_width", weight_width, *limits)
         self.tag_width = check_integer("tag_width", tag_width, 0, 256)
         self.psum_width = psum_width(rows, activation_width, weight_width)
-        self.sum_width = token_sum_width(rows, activation_width)
+        self.sum_width = psum_width(rows, activation_width)
         vector = data.StructLayout(
             {
                 "codes": data.ArrayLayout(activation_width, rows),
@@ -206,7 +196,7 @@ class SystolicArray(wiring.Component):
         # The token's own sum goes down beside the last column and needs no deskewing.
         total = Value.cast(0)
         for row, code in enumerate(moving):
-            width = token_sum_width(row + 1, self.activation_width)
+            width = psum_width(row + 1, self.activation_width)
             below = self._register(width, f"sum_{row}")
             core.d.sync += below.eq(total + code)
             total = below

@@ -68,7 +68,7 @@ class Accelerator(wiring.Component):
         self.config, self.probes = config, probes
         rows, cols, lanes = config.rows, config.cols, config.lanes
         codes, width = config.activation_width, config.bus_width
-        weights = max(codes, config.weight_width)
+        weights = config.stationary_width
         array = {"rows": rows, "cols": cols, "lanes": lanes}
         digits = {
             "activation_digits": code_digits(codes),

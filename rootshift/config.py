@@ -95,6 +95,11 @@ class AcceleratorConfig:
                 f"not {self.channel_depth}"
             )
 
+    @property
+    def stationary_width(self) -> int:
+        """Bits of a stationary code of the array: keys' queries are such codes, too."""
+        return max(self.activation_width, self.weight_width)
+
     @classmethod
     def for_artifact(cls, artifact: Artifact, array: str, batch: int = 1) -> "AcceleratorConfig":
         """The smallest widths and depths that run `artifact` on an array such as "16x16".

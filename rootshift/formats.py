@@ -3,6 +3,8 @@
 `docs/numerics.md` explains each of them; every constant and table of that page has its home here.
 """
 
+from math import prod
+
 import numpy as np
 
 CODE_WIDTHS = range(3, 9)
@@ -66,6 +68,12 @@ def signed_range(width: int) -> tuple[int, int]:
 def output_range(width: int) -> tuple[int, int]:
     """Range of an operator's output: unsigned codes up to 8 bits, signed numbers above."""
     return (0, code_max(width)) if width <= 8 else signed_range(width)
+
+
+def psum_width(rows: int, *widths: int) -> int:
+    """Bits of the largest sum of `rows` products of unsigned codes of `widths` bits; of codes
+    themselves where there is one width."""
+    return (rows * prod(code_max(width) for width in widths)).bit_length()
 
 
 def zero_code(log_width: int, base: str) -> int:

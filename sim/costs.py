@@ -46,7 +46,7 @@ class LayerCosts:
         keys: that shift attention takes, each for `cols` queries and `rows` value channels.
         bucket_additions: `keys * cols * rows`; those of code zero are counted though they do
             nothing, since commands do not tell how many there are.
-        drain_steps: codes that the drain passes, of `drained_rows` queries side by side.
+        drain_steps: codes that the drain passes, of `latency.drains` queries side by side.
         drain_additions: shift-adds of value channels, of all those queries.
         attention_words: words of `rows` codes that leave shift attention.
         norm_values, norm_rows: that LayerNorm normalizes.
@@ -200,7 +200,7 @@ def _patchify(o: Operands, config: AcceleratorConfig) -> Counts:
 
 def _weights(o: Operands, config: AcceleratorConfig) -> Counts:
     columns = o["groups"] * o["tiles"] * config.cols
-    column = _up(config.rows * stationary_width(config), 8)
+    column = _up(config.rows * config.stationary_width, 8)
     streamed = o["groups"] * _beats(o["tiles"] * config.cols * column, config)
     # The others are zeros that are not read.
     stored = np.minimum(o["channels"], o["groups"] * config.cols) * o["tiles"]
@@ -276,7 +276,7 @@ def _layernorm(o: Operands, config: AcceleratorConfig) -> Counts:
 def _attention(o: Operands, config: AcceleratorConfig) -> Counts:
     full, rest = np.divmod(o["queries"], config.cols)
     keys = (full + (rest > 0)) * o["tiles"] * o["keys"]
-    rows = drained_rows(config)
+    rows = drains(config.cols)
     groups = full * _up(config.cols, rows) + _up(rest, rows)
     steps = groups * o["tiles"] * zero_code(config.log_width, config.base)
     words = o["queries"] * o["tiles"]
@@ -289,16 +289,6 @@ def _attention(o: Operands, config: AcceleratorConfig) -> Counts:
         "code_reads": keys,
         "code_writes": words,
     }
-
-
-def stationary_width(config: AcceleratorConfig) -> int:
-    """Bits of a stationary code: keys' queries are such codes too."""
-    return max(config.activation_width, config.weight_width)
-
-
-def drained_rows(config: AcceleratorConfig) -> int:
-    """Queries that shift attention drains side by side."""
-    return drains(config.cols)
 
 
 def _counted(name: str, operands: Operands, config: AcceleratorConfig) -> Counts:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from .. import latency
 from ..config import CODE_BANKS, AcceleratorConfig
 from ..errors import ConfigError
 from ..formats import (
@@ -23,11 +24,11 @@ from ..formats import (
     SCORE_WIDTH,
     ZERO_WIDTH,
     attention_headroom,
-    code_max,
+    psum_width,
     zero_code,
 )
 from ..toml_fields import load_fields
-from .costs import READ_BYTES, LayerCosts, drained_rows, stationary_width
+from .costs import READ_BYTES, LayerCosts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,15 +256,9 @@ def rates(
     }
 
 
-def psum_width(rows: int, *widths: int) -> int:
-    """Bits of the largest sum of `rows` products of unsigned codes of `widths` bits; of codes
-    themselves where there is one width."""
-    return (rows * math.prod(code_max(width) for width in widths)).bit_length()
-
-
 def _array(config: AcceleratorConfig, table: EnergyTable) -> dict[str, float]:
     rows, cols, moving = config.rows, config.cols, config.activation_width
-    stationary = stationary_width(config)
+    stationary = config.stationary_width
     multiplied = rows * cols * table.multiplier(moving, stationary)
     psums = [psum_width(row + 1, moving, stationary) for row in range(rows)]
     sums = [psum_width(row + 1, moving) for row in range(rows)]
@@ -285,7 +280,7 @@ def _accumulator_widths(config: AcceleratorConfig) -> tuple[int, int]:
     moving, widest = config.activation_width, CODE_WIDTHS[-1]
     depth, rows = config.channel_depth, config.rows
     return (
-        max(psum_width(depth, widest, widest), psum_width(rows, moving, stationary_width(config))),
+        max(psum_width(depth, widest, widest), psum_width(rows, moving, config.stationary_width)),
         max(psum_width(depth, widest), psum_width(rows, moving)),
     )
 
@@ -322,7 +317,7 @@ def _requantizer(config: AcceleratorConfig, table: EnergyTable) -> dict[str, flo
 
 def _attention(config: AcceleratorConfig, table: EnergyTable) -> dict[str, float]:
     rows, cols, depth = config.rows, config.cols, config.token_depth
-    zero, drains = zero_code(config.log_width, config.base), drained_rows(config)
+    zero, drains = zero_code(config.log_width, config.base), latency.drains(config.cols)
     value, keys = psum_width(depth, config.activation_width), depth.bit_length()
     bucket = rows * value + keys
     access = table.sram((zero + 1) * bucket, bucket)

@@ -46,7 +46,7 @@ class Products:
         self, artifact: Artifact, config: AcceleratorConfig, emitter: Emitter, batch: int
     ) -> None:
         self.artifact, self.config, self.emitter, self.batch = artifact, config, emitter, batch
-        self.stationary_width = max(config.activation_width, config.weight_width)
+        self.stationary_width = config.stationary_width
         self.plan = plan_codes(artifact, config.rows, batch)
         self.free = config.code_depth - self.plan.tail_words
         self.base = {name: self.free + at for name, at in self.plan.tail.items()}

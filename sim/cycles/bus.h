@@ -84,12 +84,12 @@ class Bus {
             if (m_moved_until < now) move(machine, now);
             if (m_moved_until == now) moved(now);
         }
-        bool accepted = m_address_from <= now && !held(native::AR, now);
+        bool accepted = m_address_from <= now && !m_timing.held(native::AR, now);
         if (accepted) accept(now);
         grant(machine, now, accepted || m_address_from > now);
         m_ticked = now;
         m_offered_now = m_offered;
-        m_working = m_address_from < NEVER || !m_order_empty();
+        m_working = m_address_from < NEVER || m_order.size() > 0;
         machine.poke(BUS, next(now));
     }
 
@@ -109,16 +109,9 @@ class Bus {
         int client;
     };
 
-    bool m_order_empty() const { return m_order.size() == 0; }
-
-    bool held(unsigned channel, Cycle now) const {
-        uint32_t hold = m_timing.hold[channel];
-        return hold && native::draw(m_timing.seed, channel, now) < hold;
-    }
-
     void offer(Cycle now) {
         if (m_offered || m_reads.empty() || m_reads.front().due > now) return;
-        if (!m_credit.enough(now) || held(native::R, now)) return;
+        if (!m_credit.enough(now) || m_timing.held(native::R, now)) return;
         m_credit.spend();
         m_offered = true;
     }
@@ -149,12 +142,7 @@ class Bus {
     }
 
     void accept(Cycle now) {
-        uint32_t most = m_timing.extra_latency;
-        int64_t extra = 0;
-        if (most)
-            extra = native::draw(m_timing.seed, native::CHANNELS + native::R, read_bursts) %
-                    (most + 1);
-        ++read_bursts;
+        Cycle extra = m_timing.extra(native::R, read_bursts++);
         read_bytes += m_asked.beats * m_design.bus_bytes;
         m_asked.due = now + m_timing.read_latency + extra;
         m_reads.push(m_asked);

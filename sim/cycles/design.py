@@ -58,7 +58,6 @@ def isa_flags() -> list[str]:
 def design(config: AcceleratorConfig) -> dict[str, int]:
     """Sizes and cycles that the model counts with, by the names of `Design` in `design.h`."""
     lanes, bus_bytes = config.lanes, config.bus_width // 8
-    stationary = max(config.activation_width, config.weight_width)
     section = -(-CHANNEL_BYTES * (config.cols + 1) // bus_bytes)
     zero = zero_code(config.log_width, config.base)
     drains = latency.drains(config.cols)
@@ -71,7 +70,7 @@ def design(config: AcceleratorConfig) -> dict[str, int]:
         "lanes": lanes,
         "token_depth": config.token_depth,
         "bus_bytes": bus_bytes,
-        "column_bytes": -(-config.rows * stationary // 8),
+        "column_bytes": -(-config.rows * config.stationary_width // 8),
         "section_beats": section,
         "section_records": section * bus_bytes // CHANNEL_BYTES,
         "zero": zero,

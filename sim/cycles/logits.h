@@ -36,7 +36,7 @@ class Logits {
         bool moved = m_data_valid && takes_data(now);
         stall += busy(now) && !moved;
         // Everything is decided by what was there at the begin of the cycle.
-        bool requested = m_address_valid && !held(native::AW, now);
+        bool requested = m_address_valid && !m_timing.held(native::AW, now);
         answer_bus(now);
         bool takes_answer = m_answers.available() <= now && !(m_done_from <= now && m_answered) &&
                             m_waiting > 0 && m_answer_offered;
@@ -76,16 +76,11 @@ class Logits {
         bool last = false;
     };
 
-    bool held(unsigned channel, Cycle now) const {
-        uint32_t hold = m_timing.hold[channel];
-        return hold && native::draw(m_timing.seed, channel, now) < hold;
-    }
-
-    bool takes_data(Cycle now) { return m_credit.enough(now) && !held(native::W, now); }
+    bool takes_data(Cycle now) { return m_credit.enough(now) && !m_timing.held(native::W, now); }
 
     void answer_bus(Cycle now) {
-        if (!m_answer_offered && !m_due.empty() && m_due.front() <= now && !held(native::B, now))
-            m_answer_offered = true;
+        if (m_due.empty() || m_due.front() > now || m_timing.held(native::B, now)) return;
+        m_answer_offered = true;
     }
 
     // Bytes through the packer to W; returns whether the last beat of a burst is sent.
@@ -148,12 +143,7 @@ class Logits {
             m_data_bytes.pop();
             m_data_last.pop();
             if (!last) continue;
-            uint32_t most = m_timing.extra_latency;
-            int64_t extra = 0;
-            if (most)
-                extra = native::draw(m_timing.seed, native::CHANNELS + native::B, m_written) %
-                        (most + 1);
-            ++m_written;
+            Cycle extra = m_timing.extra(native::B, m_written++);
             m_due.push(now + m_timing.write_latency + extra);
             --m_bursts_there;
         }

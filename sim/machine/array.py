@@ -62,7 +62,7 @@ def patchify(state: State, command: Command) -> Steps:
 def weights(state: State, command: Command) -> Steps:
     """Parameters and stationary columns of each group, uint8 [columns, K]."""
     config = state.config
-    code_width = max(config.activation_width, config.weight_width)
+    code_width = config.stationary_width
     column = -(-config.rows * code_width // 8)
     parameters = None
     for group in range(command["groups"]):
@@ -111,7 +111,7 @@ def _buffered(state: State, command: Command, group: int) -> np.ndarray:
 def gemm(state: State, command: Command) -> Steps:
     """Products of each group, requantized: int32 [tokens, columns]."""
     config = state.config
-    code_width = max(config.activation_width, config.weight_width)
+    code_width = config.stationary_width
     token = np.arange(command["tokens"])
     tile = np.arange(command["tiles"]) * command["stride"]
     for _ in range(command["groups"]):

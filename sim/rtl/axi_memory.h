@@ -86,13 +86,15 @@ class AxiMemory {
     }
 
     void drive(Vtop& top, uint64_t cycle) {
-        top.m_axi__arready = !m_reads.full() && !held(AR, cycle);
-        top.m_axi__awready = !m_writes.full() && !held(AW, cycle);
+        top.m_axi__arready = !m_reads.full() && !m_timing.held(AR, cycle);
+        top.m_axi__awready = !m_writes.full() && !m_timing.held(AW, cycle);
         earn(m_write_credit);
-        top.m_axi__wready = m_write_credit >= ONE_BEAT && !m_data.full() && !held(W, cycle);
+        top.m_axi__wready =
+            m_write_credit >= ONE_BEAT && !m_data.full() && !m_timing.held(W, cycle);
         drive_read(top, cycle);
         if (!top.m_axi__bvalid || m_b_moved) {
-            bool offer = !m_answers.empty() && m_answers.front().due <= cycle && !held(B, cycle);
+            bool offer = !m_answers.empty() && m_answers.front().due <= cycle &&
+                         !m_timing.held(B, cycle);
             top.m_axi__bvalid = offer;
             if (offer) {
                 top.m_axi__bid = m_answers.front().id;
@@ -132,23 +134,12 @@ class AxiMemory {
         Request request;
     };
 
-    bool held(Channel channel, uint64_t cycle) const {
-        uint32_t hold = m_timing.hold[channel];
-        return hold && draw(m_timing.seed, channel, cycle) < hold;
-    }
-
-    uint32_t extra(Channel channel, uint64_t burst) const {
-        uint32_t most = m_timing.extra_latency;
-        // A stream apart from the one that holds this channel back.
-        return most ? draw(m_timing.seed, CHANNELS + channel, burst) % (most + 1) : 0;
-    }
-
     void take_read(const Vtop& top, uint64_t cycle) {
         Request request{top.m_axi__araddr, top.m_axi__arid,    top.m_axi__arlen + 1u,
                         top.m_axi__arsize, top.m_axi__arburst, top.m_axi__arcache,
                         top.m_axi__arprot};
         if (!taken("AR", m_ar, request, top.m_axi__arvalid, top.m_axi__arready, cycle)) return;
-        uint64_t due = cycle + m_timing.read_latency + extra(R, m_traffic.read_bursts++);
+        uint64_t due = cycle + m_timing.read_latency + m_timing.extra(R, m_traffic.read_bursts++);
         m_reads.push({request.address, due, request.beats, request.id, 0, OKAY});
         m_traffic.read_bytes += uint64_t(request.beats) * BUS_BYTES;
     }
@@ -215,7 +206,7 @@ class AxiMemory {
             violate(cycle, "W", last ? "wlast is missing on the last beat" : "wlast is too early");
         m_data.pop();
         if (!last) return;
-        burst.due = cycle + m_timing.write_latency + extra(B, m_answered++);
+        burst.due = cycle + m_timing.write_latency + m_timing.extra(B, m_answered++);
         m_answers.push(burst);
         m_writes.pop();
     }
@@ -224,7 +215,7 @@ class AxiMemory {
         earn(m_read_credit);
         if (!top.m_axi__rvalid || m_r_moved) {
             bool offer = !m_reads.empty() && m_reads.front().due <= cycle &&
-                         m_read_credit >= ONE_BEAT && !held(R, cycle);
+                         m_read_credit >= ONE_BEAT && !m_timing.held(R, cycle);
             top.m_axi__rvalid = offer;
             if (offer) {
                 m_read_credit -= ONE_BEAT;

@@ -18,6 +18,7 @@ from rootshift.formats import (
     fixed_point,
     log2_table,
     output_range,
+    psum_width,
     signed_range,
     zero_code,
 )
@@ -174,3 +175,15 @@ def test_too_large_factors_are_refused(scale: float) -> None:
     message = f"^scale must round to less than 2^16, not {scale!r}$".replace("^16", r"\^16")
     with pytest.raises(ValueError, match=message.replace("+", r"\+")):
         fixed_point([1.0, scale])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 16, 768])
+@pytest.mark.parametrize("widths", [(3,), (8,), (4, 4), (3, 8)])
+def test_a_sum_width_holds_the_largest_sum_and_no_bit_more(
+    rows: int, widths: tuple[int, ...]
+) -> None:
+    largest = rows
+    for width in widths:
+        largest *= 2**width - 1
+    width = psum_width(rows, *widths)
+    assert 2 ** (width - 1) <= largest < 2**width

@@ -10,11 +10,9 @@ from rootshift.config import AcceleratorConfig
 from rootshift.errors import ConfigError
 from rootshift.hw.accumulator_buffer import AccumulatorBuffer
 from rootshift.hw.compiler import compile_program
-from rootshift.hw.systolic_array import psum_width as array_psum_width
-from rootshift.hw.systolic_array import token_sum_width
 from rootshift.hw.top import Accelerator
 from rootshift.sim.costs import COUNTS, LayerCosts, costs, total
-from rootshift.sim.energy import DEFAULT, PARTS, Energy, EnergyTable, energy, psum_width, rates
+from rootshift.sim.energy import DEFAULT, PARTS, Energy, EnergyTable, energy, rates
 
 from ..accelerator.models import digits
 
@@ -78,11 +76,6 @@ def test_formulas_grow_with_widths_and_sizes() -> None:
 def test_widths_are_those_of_the_hardware(array: str, widths: tuple[int, int]) -> None:
     activation_width, weight_width = widths
     rows, cols = map(int, array.split("x"))
-    stationary = max(widths)
-    assert psum_width(rows, activation_width, stationary) == array_psum_width(
-        rows, activation_width, stationary
-    )
-    assert psum_width(rows, activation_width) == token_sum_width(rows, activation_width)
     config = replace(
         SIXTEEN,
         rows=rows,
