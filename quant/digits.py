@@ -20,6 +20,7 @@ from timm.models import (
     generate_default_cfgs,
     register_model,
 )
+from timm.models.vision_transformer import checkpoint_filter_fn
 
 from ..images import ImageSet, Preprocessing, prepare
 
@@ -63,7 +64,14 @@ def digits(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
         "mlp_ratio": 4.0,
         "qkv_bias": True,
     }
-    return build_model_with_cfg(VisionTransformer, "digits", pretrained, **{**geometry, **kwargs})
+    return build_model_with_cfg(
+        VisionTransformer,
+        "digits",
+        pretrained,
+        pretrained_filter_fn=checkpoint_filter_fn,
+        feature_cfg={"out_indices": kwargs.pop("out_indices", 3), "feature_cls": "getter"},
+        **{**geometry, **kwargs},
+    )
 
 
 def split_indices(split: str) -> np.ndarray:

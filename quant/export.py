@@ -1,6 +1,6 @@
-"""From a calibrated vision transformer to the integer program of an artifact.
+"""From a calibrated network to the integer program of an artifact.
 
-Operators are named after their layer; `docs/numerics.md` says what each computes.
+Operators are named after their node; `docs/numerics.md` says what each computes.
 """
 
 import math
@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from .. import attention_operators as attention
+from .. import operators as contract
 from ..artifact import Artifact
+from ..artifact_outputs import Output
 from ..errors import CalibrationError
 from ..formats import (
     GELU_INDEX_WIDTH,
@@ -22,20 +26,8 @@ from ..formats import (
     zero_code,
 )
 from ..operator_base import Operator
-from ..operators import (
-    PIXELS,
-    Embed,
-    GeluTable,
-    Gemm,
-    LayerNorm,
-    Log2Softmax,
-    Patchify,
-    Pool,
-    ResidualAdd,
-    Scores,
-    ShiftAttention,
-)
 from ..preprocessing import Preprocessing
+from . import nodes
 from .fixed import (
     channels,
     factor,
@@ -46,254 +38,298 @@ from .fixed import (
     logit_step,
     parity_factors,
     residual_codes,
-    residual_steps,
+    stream_steps,
 )
-from .quantizers import UniformQuantizer
-from .vit import QuantizedViT
+from .network import QuantizedNetwork
+from .quantizers import Quantizer, UniformQuantizer
 
 _PIXEL_CODES = UniformQuantizer(torch.tensor(1.0), torch.tensor(0.0), PIXEL_WIDTH)
 
 
-def export(vit: QuantizedViT, preprocessing: Preprocessing, source: Mapping[str, Any]) -> Artifact:
-    """The integer program of a model calibrated in integer mode.
+def export(
+    quantized: QuantizedNetwork, preprocessing: Preprocessing, source: Mapping[str, Any]
+) -> Artifact:
+    """The integer program of a network calibrated in integer mode.
 
     Raises: CalibrationError naming the layer where a parameter does not fit its width;
     ArtifactError where a worst-case sum does not.
     """
-    if vit.mode != "integer":
-        raise CalibrationError(f"mode must be 'integer' to export, not {vit.mode!r}")
-    program = _Program(vit)
-    program.embedding()
-    for index in range(vit.architecture.depth):
-        program.attention(f"blocks.{index}")
-        program.mlp(f"blocks.{index}")
-    program.classifier()
+    if quantized.mode != "integer":
+        raise CalibrationError(f"mode must be 'integer' to export, not {quantized.mode!r}")
+    network = quantized.network
+    features = tuple(Output(each.tensor, each.grid, each.prefix) for each in network.features)
     return Artifact(
         source=source,
-        bits=vit.bits,
+        bits=quantized.bits,
         preprocessing=preprocessing,
-        operators=tuple(program.operators),
+        operators=_Program(quantized).operators,
+        outputs=features or (Output(network.nodes[-1].name),),
     )
 
 
 class _Program:
-    """Operators in execution order; `residual` and `step` follow the residual stream."""
+    """The operators of a network in execution order."""
 
-    def __init__(self, vit: QuantizedViT) -> None:
-        self.vit = vit
-        self.shape = vit.architecture
-        self.steps = residual_steps(vit.residual_absmax, self.shape.depth, vit.position)
-        self.step = self.steps["embed"]
-        self.residual = "embed"
-        self.operators: list[Operator] = []
+    def __init__(self, quantized: QuantizedNetwork) -> None:
+        self._quantized = quantized
+        self._network = quantized.network
+        self._steps = stream_steps(self._network, quantized.stream_absmax)
+        self._made: dict[str, Operator] = {}
+        emit = {
+            nodes.PatchEmbedding: self._patch_embedding,
+            nodes.Linear: self._linear,
+            nodes.LayerNorm: self._layernorm,
+            nodes.Scores: self._scores,
+            nodes.ScoreBias: self._score_bias,
+            nodes.Softmax: self._softmax,
+            nodes.Mix: self._mix,
+            nodes.Activation: self._activation,
+            nodes.Add: self._residual_add,
+            nodes.Embed: self._embed,
+            nodes.Gather: self._gather,
+            nodes.Pool: self._pool,
+        }
+        for node in self._network.nodes:
+            if not isinstance(node, nodes.Part):  # its linear layer makes it
+                emit[type(node)](node)
 
-    def embedding(self) -> None:
-        vit, shape = self.vit, self.shape
-        patches = Patchify(
-            name="patch_embed.patches",
-            inputs=(PIXELS,),
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        return tuple(self._made.values())
+
+    def _append(self, kind: type[Operator], node: nodes.Node | str, **fields: Any) -> None:
+        """Append an operator for a node, or one of another name."""
+        if isinstance(node, nodes.Node):
+            fields = {"inputs": node.inputs} | fields
+        name = node.name if isinstance(node, nodes.Node) else node
+        self._made[name] = kind(name=name, **fields)
+
+    def _site(self, node: nodes.Node, operand: int = 0) -> Any:
+        return self._quantized.activation[node.sites[operand]]
+
+    def _reader(self, name: str) -> Quantizer | None:
+        """The quantizer that reads a tensor, if one does, moved or in parts or not."""
+        for reader in self._network.readers[name]:
+            if isinstance(reader, nodes.Gather | nodes.Part):
+                return self._reader(reader.name)
+            site = reader.sites[reader.inputs.index(name)]
+            return self._quantized.activation[site] if site else None
+        return None
+
+    def _output(self, name: str) -> tuple[float, int, int]:
+        """Step, zero point and width of a tensor of codes or of the residual stream."""
+        if name in self._steps:
+            return self._steps[name], 0, RESIDUAL_WIDTH
+        quantizer = self._reader(name)
+        return quantizer.scale.item(), integer_zero(quantizer, name), quantizer.bits
+
+    def _patch_embedding(self, node: nodes.PatchEmbedding) -> None:
+        patches = f"{node.name.rpartition('.')[0]}.patches"
+        height, width = node.patch
+        self._append(
+            contract.Patchify,
+            patches,
+            inputs=node.inputs,
             scale=1.0,
-            patch_height=shape.patch[0],
-            patch_width=shape.patch[1],
+            patch_height=height,
+            patch_width=width,
         )
-        self.operators.append(patches)
-        self._gemm("patch_embed.proj", patches.name, _PIXEL_CODES, self.step)
-        table = torch.cat([vit.prefix, vit.position])
-        self.operators.append(
-            Embed(
-                name="embed",
-                inputs=("patch_embed.proj",),
-                scale=self.step,
-                position=residual_codes(table, self.step),
-                prefix=shape.prefix_tokens,
-            )
-        )
+        self._gemm(node, node.name, patches, _PIXEL_CODES)
 
-    def attention(self, block: str) -> None:
-        name, site = f"{block}.attn", self.vit.activation
-        source = site[f"{name}.qkv.input"]
-        self._layernorm(f"{block}.norm1", self.residual, source)
-        width = self.shape.heads * self.shape.head_dim
-        for position, (letter, operand) in enumerate((("q", "1.A"), ("k", "1.B"), ("v", "2.B"))):
-            self._gemm(
-                f"{name}.qkv",
-                f"{block}.norm1",
-                source,
-                site[f"{name}.matmul{operand}"],
-                output=f"{name}.{letter}",
-                rows=slice(position * width, (position + 1) * width),
-            )
-        self._scores(name)
-        self._mix(name)
-        output = self.steps[f"{name}.residual"]
-        self._gemm(f"{name}.proj", f"{name}.mix", site[f"{name}.proj.input"], output)
-        self._add(name, "proj")
+    def _linear(self, node: nodes.Linear) -> None:
+        source, codes = node.inputs[0], self._site(node)
+        if source in self._steps:
+            source = node.sites[0]
+            self._requantize(source, node.inputs[0], codes)
+        readers = self._network.readers[node.name]
+        if readers and all(isinstance(reader, nodes.Part) for reader in readers):
+            for part in readers:
+                self._gemm(node, part.name, source, codes, slice(part.start, part.stop))
+        else:
+            self._gemm(node, node.name, source, codes)
 
-    def mlp(self, block: str) -> None:
-        name, site = f"{block}.mlp", self.vit.activation
-        source, hidden = site[f"{name}.fc1.input"], site[f"{name}.fc2.input"]
-        index = site[f"{name}.act.input"]
-        self._layernorm(f"{block}.norm2", self.residual, source)
-        self._gemm(f"{name}.fc1", f"{block}.norm2", source, index)
-        function = self.vit.activation_module[int(block.rpartition(".")[2])]
-        with torch.no_grad():
-            grid = function(index.dequantize(torch.arange(1 << GELU_INDEX_WIDTH)))
-        self.operators.append(
-            GeluTable(
-                name=f"{name}.act",
-                inputs=(f"{name}.fc1",),
-                scale=hidden.scale.item(),
-                table=hidden.codes(grid).to(torch.uint8).numpy(),
-                width=hidden.bits,
-            )
-        )
-        self._gemm(f"{name}.fc2", f"{name}.act", hidden, self.steps[f"{name}.residual"])
-        self._add(name, "fc2")
-
-    def classifier(self) -> None:
-        multiplier, shift = factor(1 / (self.shape.tokens - self.shape.prefix_tokens), "pool")
-        self.operators.append(
-            Pool(
-                name="pool",
-                inputs=(self.residual,),
-                scale=self.step,
-                mode=self.shape.pool,
-                prefix=self.shape.prefix_tokens,
-                multiplier=multiplier,
-                shift=shift,
-            )
-        )
-        source = self.vit.activation["head.input"]
-        self._layernorm("norm", "pool", source)
-        self._gemm("head", "norm", source, None)
-
-    def _layernorm(self, name: str, residual: str, output: UniformQuantizer) -> None:
-        norm, scale = self.vit.norms[name], output.scale.item()
-        gain, offset, shift = layernorm_factors(
-            norm.gamma.numpy() / scale,
-            norm.beta.numpy() / scale + integer_zero(output, name),
+    def _requantize(self, name: str, source: str, codes: UniformQuantizer) -> None:
+        scale = codes.scale.item()
+        multiplier, shift = factor(self._steps[source] / scale, name)
+        self._append(
+            contract.Requantize,
             name,
-        )
-        self.operators.append(
-            LayerNorm(
-                name=name,
-                inputs=(residual,),
-                scale=scale,
-                gain=gain,
-                offset=offset,
-                shift=shift,
-                epsilon=max(1, round(norm.eps * gain.size**2 / self.step**2)),
-                width=output.bits,
-            )
+            inputs=(source,),
+            scale=scale,
+            multiplier=multiplier,
+            shift=shift,
+            zero=integer_zero(codes, name),
+            width=codes.bits,
         )
 
     def _gemm(
         self,
-        layer: str,
+        layer: nodes.Linear,
+        name: str,
         source: str,
         x: UniformQuantizer,
-        y: UniformQuantizer | float | None,
-        *,
-        output: str | None = None,
         rows: slice = slice(None),
     ) -> None:
-        """One layer or some of its rows; `y` is a quantizer, a residual step, or None (logits)."""
-        name = output or layer
-        codes, stored = self.vit.weight[layer]
+        """One layer or some of its rows."""
+        codes, stored = self._quantized.weight[layer.name]
         quantizer = UniformQuantizer(stored.scale[rows], stored.zero[rows], stored.bits)
-        real_bias = self.vit.linears[layer].bias[rows]
+        real_bias = layer.bias[rows]
         part = channels(codes[rows], quantizer, real_bias, x.scale.item())
         bias = integer_bias(real_bias, part, x, name)
-        match y:
-            case UniformQuantizer():
-                step, zero, width = y.scale.item(), integer_zero(y, name), y.bits
-            case float():
-                step, zero, width = y, 0, RESIDUAL_WIDTH
-            case None:
-                step, zero, width = logit_step(part, bias, x), 0, LOGIT_WIDTH
+        if self._network.readers[layer.name] or self._network.features:
+            step, zero, width = self._output(name)
+        else:
+            step, zero, width = logit_step(part, bias, x), 0, LOGIT_WIDTH
         multiplier, shift = factors(part.scale * (x.scale.item() / step), name)
-        self.operators.append(
-            Gemm(
-                name=name,
-                inputs=(source,),
-                scale=step,
-                input_width=x.bits,
-                weight_width=quantizer.bits,
-                weight=part.weight,
-                weight_zero=part.zero.astype(np.int16),
-                bias=bias,
-                multiplier=multiplier,
-                shift=shift,
-                zero=zero,
-                width=width,
-            )
+        self._append(
+            contract.Gemm,
+            name,
+            inputs=(source,),
+            scale=step,
+            input_width=x.bits,
+            weight_width=quantizer.bits,
+            weight=part.weight,
+            weight_zero=part.zero.astype(np.int16),
+            bias=bias,
+            multiplier=multiplier,
+            shift=shift,
+            zero=zero,
+            width=width,
         )
 
-    def _scores(self, name: str) -> None:
-        query = self.vit.activation[f"{name}.matmul1.A"]
-        key = self.vit.activation[f"{name}.matmul1.B"]
-        octaves = query.scale.item() * key.scale.item() * math.log2(math.e)
-        octaves *= self.shape.head_dim**-0.5
-        multiplier, shift = factor(octaves * 2**SCORE_FRACTION, f"{name}.scores")
-        self.operators.append(
-            Scores(
-                name=f"{name}.scores",
-                inputs=(f"{name}.q", f"{name}.k"),
-                scale=2.0**-SCORE_FRACTION,
-                input_width=query.bits,
-                heads=self.shape.heads,
-                head_width=self.shape.head_dim,
-                query_zero=integer_zero(query, f"{name}.q"),
-                multiplier=multiplier,
-                shift=shift,
-            )
+    def _layernorm(self, node: nodes.LayerNorm) -> None:
+        scale, zero, width = self._output(node.name)
+        gain, offset, shift = layernorm_factors(
+            node.gamma.numpy() / scale, node.beta.numpy() / scale + zero, node.name
+        )
+        step = self._steps[node.inputs[0]]
+        self._append(
+            contract.LayerNorm,
+            node,
+            scale=scale,
+            gain=gain,
+            offset=offset,
+            shift=shift,
+            epsilon=max(1, round(node.eps * gain.size**2 / step**2)),
+            width=width,
         )
 
-    def _mix(self, name: str) -> None:
-        """Softmax to log codes, and the codes times the values."""
-        softmax = self.vit.activation[f"{name}.matmul2.A"]
-        value = self.vit.activation[f"{name}.matmul2.B"]
-        output = self.vit.activation[f"{name}.proj.input"]
-        offset = round(math.log2(softmax.scale.item()) * 2**SCORE_FRACTION)
-        # The offset rounds the scale to 2^-8 octaves; the values are weighted with that scale.
-        scale = 2.0 ** (offset * 2.0**-SCORE_FRACTION)
-        headroom = attention_headroom(zero_code(softmax.bits, softmax.base), softmax.base)
-        weight = scale * value.scale.item() / output.scale.item() * 2.0**-headroom
-        even, odd, shift = parity_factors(weight, softmax.base, f"{name}.mix")
-        self.operators += [
-            Log2Softmax(
-                name=f"{name}.softmax",
-                inputs=(f"{name}.scores",),
-                scale=scale,
-                log_width=softmax.bits,
-                base=softmax.base,
-                offset=offset,
-            ),
-            ShiftAttention(
-                name=f"{name}.mix",
-                inputs=(f"{name}.softmax", f"{name}.v"),
-                scale=output.scale.item(),
-                input_width=value.bits,
-                log_width=softmax.bits,
-                base=softmax.base,
-                value_zero=integer_zero(value, f"{name}.v"),
-                multiplier_even=even,
-                multiplier_odd=odd,
-                shift=shift,
-                zero=integer_zero(output, f"{name}.mix"),
-                width=output.bits,
-            ),
-        ]
-
-    def _add(self, name: str, branch: str) -> None:
-        output = f"{name}.residual"
-        step = self.steps[output]
-        self.operators.append(
-            ResidualAdd(
-                name=output,
-                inputs=(self.residual, f"{name}.{branch}"),
-                scale=step,
-                shift=round(math.log2(step / self.step)),
-            )
+    def _scores(self, node: nodes.Scores) -> None:
+        query, key = self._site(node, 0), self._site(node, 1)
+        part = self._network.by_name[node.inputs[0]]
+        head_width = (part.stop - part.start) // node.heads
+        octaves = query.scale.item() * key.scale.item() * math.log2(math.e) * head_width**-0.5
+        multiplier, shift = factor(octaves * 2**SCORE_FRACTION, node.name)
+        self._append(
+            attention.Scores,
+            node,
+            scale=2.0**-SCORE_FRACTION,
+            input_width=query.bits,
+            windows=node.windows,
+            heads=node.heads,
+            head_width=head_width,
+            query_zero=integer_zero(query, node.inputs[0]),
+            multiplier=multiplier,
+            shift=shift,
         )
-        self.residual, self.step = output, step
+
+    def _score_bias(self, node: nodes.ScoreBias) -> None:
+        steps = torch.round(node.bias.double() * math.log2(math.e) * 2**SCORE_FRACTION)
+        limit = np.iinfo(np.int16).max
+        if steps.abs().max() > limit:
+            raise CalibrationError(
+                f"{node.name}: relative position bias must be at most "
+                f"{limit * 2.0**-SCORE_FRACTION * math.log(2):.1f}, not {node.bias.abs().max():g}"
+            )
+        self._append(
+            attention.ScoreBias,
+            node,
+            scale=2.0**-SCORE_FRACTION,
+            bias=steps.numpy().astype(np.int16),
+            region=node.region.numpy().astype(np.uint8),
+        )
+
+    def _softmax(self, node: nodes.Softmax) -> None:
+        codes = self._reader(node.name)
+        offset = round(math.log2(codes.scale.item()) * 2**SCORE_FRACTION)
+        self._append(
+            attention.Log2Softmax,
+            node,
+            # The offset rounds the scale to 2^-8 octaves; the values are weighted with that scale.
+            scale=2.0 ** (offset * 2.0**-SCORE_FRACTION),
+            log_width=codes.bits,
+            base=codes.base,
+            offset=offset,
+        )
+
+    def _mix(self, node: nodes.Mix) -> None:
+        codes, value = self._site(node, 0), self._site(node, 1)
+        step, zero, width = self._output(node.name)
+        headroom = attention_headroom(zero_code(codes.bits, codes.base), codes.base)
+        weight = self._made[node.inputs[0]].scale * value.scale.item() / step * 2.0**-headroom
+        even, odd, shift = parity_factors(weight, codes.base, node.name)
+        self._append(
+            attention.ShiftAttention,
+            node,
+            scale=step,
+            input_width=value.bits,
+            windows=node.windows,
+            log_width=codes.bits,
+            base=codes.base,
+            value_zero=integer_zero(value, node.inputs[1]),
+            multiplier_even=even,
+            multiplier_odd=odd,
+            shift=shift,
+            zero=zero,
+            width=width,
+        )
+
+    def _activation(self, node: nodes.Activation) -> None:
+        index, codes = self._site(node), self._reader(node.name)
+        with torch.no_grad():
+            grid = node.function(index.dequantize(torch.arange(1 << GELU_INDEX_WIDTH)))
+        self._append(
+            contract.GeluTable,
+            node,
+            scale=codes.scale.item(),
+            table=codes.codes(grid).to(torch.uint8).numpy(),
+            width=codes.bits,
+        )
+
+    def _residual_add(self, node: nodes.Add) -> None:
+        step = self._steps[node.name]
+        before = self._steps[node.inputs[0]]
+        self._append(contract.ResidualAdd, node, scale=step, shift=round(math.log2(step / before)))
+
+    def _embed(self, node: nodes.Embed) -> None:
+        step = self._steps[node.name]
+        table: Tensor = torch.cat([node.prefix, node.position])
+        self._append(
+            contract.Embed,
+            node,
+            scale=step,
+            position=residual_codes(table, step),
+            prefix=len(node.prefix),
+        )
+
+    def _gather(self, node: nodes.Gather) -> None:
+        step, _, width = self._output(node.name)
+        if width == RESIDUAL_WIDTH:
+            fill = residual_codes(node.fill, step)
+        else:
+            fill = self._reader(node.name).codes(node.fill.float()).numpy().astype(np.int16)
+        index = node.index.numpy().astype(np.int32)
+        self._append(contract.Gather, node, scale=step, index=index, fill=fill, width=width)
+
+    def _pool(self, node: nodes.Pool) -> None:
+        step = self._steps[node.name]
+        multiplier, shift = factor(1 / (node.tokens - node.prefix), node.name)
+        self._append(
+            contract.Pool,
+            node,
+            scale=step,
+            mode=node.mode,
+            prefix=node.prefix,
+            multiplier=multiplier,
+            shift=shift,
+        )

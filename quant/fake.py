@@ -12,18 +12,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..artifact import Artifact
-from ..formats import BASES, NORM_FRACTION, SCORE_FRACTION, output_range, zero_code
+from ..formats import BASES, NORM_FRACTION, SCORE_FRACTION, SCORE_MIN, output_range, zero_code
 from ..operator_base import Operator
 from ..operators import (
     PIXELS,
     Embed,
+    Gather,
     GeluTable,
     Gemm,
     LayerNorm,
     Log2Softmax,
     Patchify,
     Pool,
+    Requantize,
     ResidualAdd,
+    ScoreBias,
     Scores,
     ShiftAttention,
 )
@@ -44,15 +47,25 @@ class FakeModel:
             for key, value in operator.tensors().items()
         }
 
-    @torch.inference_mode()
     def logits(self, pixels: Tensor) -> Tensor:
-        """Real logits, float32 [images, classes], of uint8 pixels [images, H, W, C]."""
+        """Real logits, float32 [images, classes], of uint8 pixels [images, H, W, C].
+
+        Raises: ArtifactError where the artifact is not a classifier.
+        """
+        self.artifact.require_classifier()
+        (logits,) = self.features(pixels).values()
+        return logits.flatten(1)
+
+    @torch.inference_mode()
+    def features(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Name -> real values of each output, float32 [images, rows, channels]; of feature maps
+        `Output.feature_map` takes the places. `pixels` as for `logits`."""
         tensors = {PIXELS: pixels.float()}
         for operator in self.artifact.operators:
             inputs = [tensors[name] for name in operator.inputs]
             tensors[operator.name] = self._execute(operator, *inputs)
-        last = self.artifact.operators[-1]
-        return tensors[last.name].flatten(1) * last.scale
+        names = [output.name for output in self.artifact.outputs]
+        return {name: tensors[name] * self.artifact[name].scale for name in names}
 
     def _array(self, operator: Operator, key: str) -> Tensor:
         return self._arrays[f"{operator.name}.{key}"]
@@ -67,6 +80,8 @@ class FakeModel:
                 return self._layernorm(op, *inputs)
             case Scores():
                 return _scores(op, *inputs)
+            case ScoreBias():
+                return self._score_bias(op, *inputs)
             case Log2Softmax():
                 return _log2_softmax(op, *inputs)
             case ShiftAttention():
@@ -79,6 +94,10 @@ class FakeModel:
                 return self._embed(op, *inputs)
             case Pool():
                 return _pool(op, *inputs)
+            case Requantize():
+                return _codes(inputs[0] * (op.multiplier * 2.0**-op.shift) + op.zero, op.width)
+            case Gather():
+                return self._gather(op, *inputs)
         raise TypeError(f"{op.name}: no fake arithmetic for {op.kind}")
 
     def _gemm(self, op: Gemm, x: Tensor) -> Tensor:
@@ -93,7 +112,22 @@ class FakeModel:
         gain = self._array(op, "gain") * 2.0 ** (NORM_FRACTION - op.shift)
         # The offset carries the half that turns the shift's floor into rounding.
         offset = self._array(op, "offset") * 2.0**-op.shift - 0.5
-        return _codes(normalized * gain + offset, op.width)
+        y = normalized * gain + offset
+        return _codes(y, op.width) if op.width <= 8 else y
+
+    def _score_bias(self, op: ScoreBias, score: Tensor) -> Tensor:
+        """Octaves; a masked key is below all others by more than float32's range."""
+        biased = score.unflatten(1, (op.windows, op.heads))
+        biased = biased + self._array(op, "bias") * 2.0**-SCORE_FRACTION
+        region = self._array(op, "region")
+        masked = region[:, None, :, None] != region[:, None, None, :]
+        return biased.masked_fill(masked, SCORE_MIN * 2.0**-SCORE_FRACTION).flatten(1, 2)
+
+    def _gather(self, op: Gather, x: Tensor) -> Tensor:
+        last = self._array(op, "fill").expand(len(x), 1, -1)
+        rows = torch.cat([x, last], dim=1)
+        # The last row is also number -1.
+        return rows[:, torch.from_numpy(op.index.astype("int64"))].flatten(2)
 
     def _embed(self, op: Embed, patches: Tensor) -> Tensor:
         position = self._array(op, "position").expand(len(patches), -1, -1)
@@ -105,8 +139,10 @@ def _codes(value: Tensor, width: int) -> Tensor:
     return value.round_().clamp_(*output_range(width))
 
 
-def _heads(x: Tensor, heads: int) -> Tensor:
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+def _heads(x: Tensor, windows: int, heads: int) -> Tensor:
+    """[images, windows * T, heads * d] -> [images, windows * heads, T, d]."""
+    split = x.unflatten(1, (windows, -1)).unflatten(-1, (heads, -1))
+    return split.transpose(2, 3).flatten(1, 2)
 
 
 def _patchify(op: Patchify, pixels: Tensor) -> Tensor:
@@ -116,7 +152,8 @@ def _patchify(op: Patchify, pixels: Tensor) -> Tensor:
 
 def _scores(op: Scores, query: Tensor, key: Tensor) -> Tensor:
     """Exact scores in octaves."""
-    acc = _heads(query - op.query_zero, op.heads) @ _heads(key, op.heads).transpose(-1, -2)
+    query, key = (_heads(x, op.windows, op.heads) for x in (query - op.query_zero, key))
+    acc = query @ key.transpose(-1, -2)
     return acc * (op.multiplier * 2.0 ** (-op.shift - SCORE_FRACTION))
 
 
@@ -130,10 +167,11 @@ def _shift_attention(op: ShiftAttention, code: Tensor, value: Tensor) -> Tensor:
     steps, zero = BASES[op.base], zero_code(op.log_width, op.base)
     powers = torch.exp2(torch.arange(zero + 1) / -steps)
     powers[-1] = 0.0
-    mixed = powers[code.long()] @ _heads(value - op.value_zero, code.shape[1])
+    heads = code.shape[1] // op.windows
+    mixed = powers[code.long()] @ _heads(value - op.value_zero, op.windows, heads)
     headroom = (zero - 1) // steps
     factor = op.multiplier_even * 2.0 ** (headroom - op.shift)
-    merged = mixed.transpose(1, 2).flatten(2)
+    merged = mixed.unflatten(1, (op.windows, heads)).transpose(2, 3).flatten(3).flatten(1, 2)
     return _codes(merged * factor + op.zero, op.width)
 
 

@@ -21,6 +21,8 @@ from ..formats import (
     fixed_point,
     signed_range,
 )
+from .network import Network
+from .nodes import Add, Embed, Gather, Part, Pool
 from .quantizers import UniformQuantizer
 
 RESIDUAL_MARGIN = 1.5
@@ -116,33 +118,48 @@ def logit_step(part: Channels, bias: np.ndarray, x: UniformQuantizer) -> float:
     )
 
 
-def residual_steps(absmax: Mapping[str, float], depth: int, position: Tensor) -> dict[str, float]:
-    """Power-of-two step of every tensor of the residual stream, never finer than the one before.
+def stream_steps(network: Network, absmax: Mapping[str, float]) -> dict[str, float]:
+    """Power-of-two step of every tensor of the residual stream.
 
-    Parameters: `absmax`, largest magnitudes over the calibration images; `position`, which the
-    patches may exceed the embedding by.
+    A sum has the step of its branch, and none finer than that of the stream before it.
+    Parameters: `absmax`, greatest magnitude of each tensor over the calibration images.
+    Raises: CalibrationError where the stream grows beyond what its width can follow.
     """
     steps: dict[str, float] = {}
-    finest = _FINEST_STEP
     full = signed_range(RESIDUAL_WIDTH)[1]
 
-    def choose(name: str, largest: float) -> None:
-        nonlocal finest
+    def choose(name: str, largest: float, finest: float) -> float:
         step = max(finest, _power_of_two(max(largest, 1e-30) * RESIDUAL_MARGIN / full))
-        if steps and step > finest * full:
+        if step > finest * full and finest > _FINEST_STEP:
             raise CalibrationError(
                 f"{name}: residual stream must grow by less than {full}, not to {largest:g}"
             )
-        finest = step
-        steps[name] = step
+        return step
 
-    reach = position.abs().max().item() if position.numel() else 0.0
-    choose("embed", absmax["embed"] + reach)
-    for index in range(depth):
-        for part, branch in (("attn", "proj"), ("mlp", "fc2")):
-            name = f"blocks.{index}.{part}"
-            largest = max(absmax[f"{name}.residual"], absmax[f"{name}.{branch}.output"])
-            choose(f"{name}.residual", largest)
+    def share(name: str, step: float) -> None:
+        steps[name] = step
+        node = network.by_name[name]
+        if isinstance(node, Gather):
+            share(node.inputs[0], step)
+
+    for node in network.nodes:
+        if not network.is_stream(node.name):
+            continue
+        match node:
+            case Add(inputs=(before, branch)):
+                largest = max(absmax[node.name], absmax[branch])
+                steps[node.name] = choose(node.name, largest, steps[before])
+                share(branch, steps[node.name])
+            case Embed(inputs=(patches,), position=position):
+                # Patches may take back most of what the table adds.
+                reach = float(position.abs().max())
+                largest = max(absmax[node.name], absmax[patches], reach)
+                steps[node.name] = choose(node.name, largest, _FINEST_STEP)
+                share(patches, steps[node.name])
+            case Gather() | Pool() | Part():
+                steps[node.name] = steps[node.inputs[0]]
+            case _:
+                steps[node.name] = choose(node.name, absmax[node.name], _FINEST_STEP)
     return steps
 
 

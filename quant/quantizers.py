@@ -1,8 +1,9 @@
-"""Values that say how a tensor is quantized: uniform codes and logarithmic codes.
+"""Values that say how a tensor is quantized: uniform, logarithmic and twin uniform codes.
 
 Codes are unsigned. A uniform code stands for `scale * (code - zero)`; a logarithmic code stands
 for `scale * base**-code`, so that a product with it is a shift.
-Both follow RepQ-ViT (arXiv 2212.08254), sections 3.1 and 3.3.
+Both follow RepQ-ViT (arXiv 2212.08254), sections 3.1 and 3.3. Twin codes, which PTQ4ViT takes
+instead of logarithmic ones, stay in floating point.
 """
 
 from dataclasses import dataclass
@@ -110,4 +111,59 @@ class LogQuantizer:
         return functional.threshold_(powers, between_the_last_two, 0.0).mul_(self.scale)
 
 
-Quantizer = UniformQuantizer | LogQuantizer
+@dataclass(frozen=True)
+class TwinUniformQuantizer:
+    """Two ranges with `2**(bits - 1)` evenly spaced levels each, and a flag that tells them apart.
+
+    Twin uniform quantization of PTQ4ViT (arXiv 2111.12293), section 3.2: the steps of the fine
+    range R1 and of the coarse range R2 are a power of two apart, so that products of both align by
+    a shift.
+    Probabilities (`signed` false): R1 is `0 <= x < 2**(bits - 1) * fine`, R2 what lies above it.
+    Outputs of GELU (`signed` true): R1 are the negative values, R2 the others.
+
+    Parameters:
+        scale: Tensor, float32, shape (). Step of R2, positive.
+        shift: int, at least 0. Step of R1 is `fine = scale * 2**-shift`.
+        bits: int, at least 2. Width of a code, whose top bit is the flag: set in R2.
+        signed: bool. Whether R1 are the negative values.
+    """
+
+    scale: Tensor
+    shift: int
+    bits: int
+    signed: bool = False
+
+    @property
+    def half(self) -> int:
+        """Levels of a range."""
+        return 2 ** (self.bits - 1)
+
+    @property
+    def fine(self) -> Tensor:
+        """Step of R1."""
+        return self.scale * 2.0**-self.shift
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Codes of `x` as float32; ties round to even."""
+        is_coarse = self._is_coarse(x)
+        levels = torch.div(x, torch.where(is_coarse, self.scale, self.fine)).round_().abs_()
+        return levels.clamp_(max=self.half - 1).add_(is_coarse, alpha=self.half)
+
+    def dequantize(self, codes: Tensor) -> Tensor:
+        """Values, float32, that `codes` of any dtype stand for."""
+        codes = codes.to(self.scale.dtype)
+        is_coarse = codes >= self.half
+        fine = -self.fine if self.signed else self.fine
+        return torch.where(is_coarse, (codes - self.half) * self.scale, codes * fine)
+
+    def fake(self, x: Tensor) -> Tensor:
+        """`x` rounded to the levels: `dequantize(codes(x))` without the codes."""
+        step = torch.where(self._is_coarse(x), self.scale, self.fine)
+        top = self.half - 1
+        return torch.div(x, step).round_().clamp_(-top if self.signed else 0, top).mul_(step)
+
+    def _is_coarse(self, x: Tensor) -> Tensor:
+        return x >= 0 if self.signed else x >= self.half * self.fine
+
+
+Quantizer = UniformQuantizer | LogQuantizer | TwinUniformQuantizer

@@ -5,12 +5,13 @@ point; what that takes from each channel moves into gamma and beta before it and
 and bias behind it, so that the network computes the same function.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .layers import LayerNorm, LinearLayer
+from .nodes import Gather, LayerNorm, Linear
 from .quantizers import UniformQuantizer
 
 
@@ -33,10 +34,13 @@ class Reparameterization:
         """Values in the new variables, as the folded LayerNorm gives them."""
         return x / self.ratio.float() - self.shift.float()
 
-    def fold(self, norm: LayerNorm, linear: LinearLayer) -> None:
-        """Change the parameters on both sides of the site, in place."""
+    def fold(self, norm: LayerNorm, linear: Linear, moves: Iterable[Gather] = ()) -> None:
+        """Change the parameters on both sides of the site, and the rows that `moves` between them
+        fill in, in place."""
         norm.gamma = norm.gamma / self.ratio
         norm.beta = norm.beta / self.ratio - self.shift
+        for gather in moves:
+            gather.fill = gather.fill / self.ratio - self.shift
         linear.weight = linear.weight * self.ratio
         linear.bias = linear.bias + (linear.weight @ self.shift[:, None])[:, 0]
 

@@ -2,11 +2,12 @@
 
 Three pairs of percentiles are tried as clipping bounds; the pair whose quantized tensor is nearest
 to the tensor in the mean square wins, the first one on a tie.
-Only the tails of the values are sorted, and errors are summed block by block inside the cache.
+Values are read twice, chunk by chunk: once for their tails, which alone are sorted, and once for
+the errors, which are summed block by block inside the cache. Percentiles do not depend on chunks.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import torch
@@ -14,26 +15,31 @@ from torch import Tensor
 
 from ..errors import CalibrationError
 from ..formats import ZERO_WIDTH, signed_range
+from .chunks import Chunks
 from .quantizers import LogQuantizer, UniformQuantizer
 
 PERCENTILES = (0.999, 0.9999, 0.99999)
 MAX_ZERO = signed_range(ZERO_WIDTH)[1]
 """Greatest magnitude of a zero point: a range far narrower than its distance from 0 is widened."""
 
+Channels = Literal["first", "last"] | None
+
 # torch.quantile, whose quantile is a float32, refuses more elements; the published code then turns
 # to numpy.percentile, whose quantile is a float64.
 _TORCH_QUANTILE_LIMIT = 2**24
-_BLOCK = 2**15
+_BLOCK = {"cpu": 2**15}
+"""Values per block: what a cache holds; of other devices, what keeps them busy."""
+_OTHER_BLOCK = 2**24
 _SAMPLE = 2**14
 
 
 def search_uniform(
-    x: Tensor, bits: int, channels: Literal["first", "last"] | None = None, name: str = "tensor"
+    x: Tensor | Chunks, bits: int, channels: Channels = None, name: str = "tensor"
 ) -> UniformQuantizer:
     """Find the uniform quantizer of `x`.
 
     Parameters:
-        x: Tensor, float32. Values, at least one per channel.
+        x: Tensor or Chunks, float32. Values, at least one per channel.
         bits: int. Width of a code.
         channels: {None, "last", "first"}. One quantizer for all; one for each index of the last
             axis (activations `[..., C]`); or one for each index of the first axis (weights `[N,
@@ -49,85 +55,152 @@ def search_uniform(
     Raises:
         CalibrationError: `x` is empty or holds NaN or infinity.
     """
-    rows = _rows(x, channels)
-    minimum, maximum = _finite_range(rows, name)
-    low, high = _percentile_bounds(rows)
+    rows = Rows(x, channels, name)
+    minimum, maximum, low, high = _bounds(rows)
     empty = high <= low
     all_empty = empty.all(0)
     low[0] = torch.where(all_empty, minimum.clamp(max=0), low[0])
     high[0] = torch.where(all_empty, maximum.clamp(min=0), high[0])
     empty = high <= low
 
-    scale, zero = _scale_and_zero(low, high, 2**bits - 1)
+    scale, zero = scale_and_zero(low, high, 2**bits - 1)
     nothing = empty.all(0)
     if nothing.any():
         others = scale[0][~nothing]
         scale[:, nothing] = others.mean() if others.numel() else 1.0
         zero[:, nothing] = 0.0
 
-    error = torch.stack(
-        [_uniform_error(rows, s, z, 2**bits - 1) for s, z in zip(scale, zero, strict=True)]
-    )
+    error = uniform_errors(rows, scale, zero, 2**bits - 1)
     error[empty] = torch.inf
     best = _first_minimum(error)
-    pick = torch.arange(rows.shape[0])
-    shape = {None: (), "last": (-1,), "first": (-1, 1)}[channels]
+    pick = torch.arange(scale.shape[1], device=scale.device)
+    shape = rows.shape_of_quantizer
     return UniformQuantizer(scale[best, pick].reshape(shape), zero[best, pick].reshape(shape), bits)
 
 
 def search_log(
-    x: Tensor, bits: int, base: str, top_code_is_zero: bool, name: str = "tensor"
+    x: Tensor | Chunks, bits: int, base: str, top_code_is_zero: bool, name: str = "tensor"
 ) -> LogQuantizer:
     """Find the logarithmic quantizer of `x` (float32, no value below 0), one for the tensor.
 
     Raises:
         CalibrationError: `x` is empty or holds NaN or infinity.
     """
-    rows = _rows(x, None)
-    _, maximum = _finite_range(rows, name)
-    _, high = _percentile_bounds(rows)
+    rows = Rows(x, None, name)
+    _, maximum, _, high = _bounds(rows)
     candidates = [scale for scale in high[:, 0] if scale > 0]
     if not candidates:
-        candidates = [maximum[0] if maximum[0] > 0 else torch.tensor(1.0)]
+        candidates = [maximum[0] if maximum[0] > 0 else torch.ones_like(maximum[0])]
     quantizers = [LogQuantizer(scale, bits, base, top_code_is_zero) for scale in candidates]
-    error = torch.stack([_log_error(rows, quantizer) for quantizer in quantizers])
-    return quantizers[int(_first_minimum(error[:, None]))]
+    error = maximum.new_zeros((len(quantizers), 1), dtype=torch.float64)
+    for piece in rows:
+        for _, block in _blocks(piece):
+            for at, quantizer in enumerate(quantizers):
+                error[at] += quantizer.fake(block).sub_(block).square_().sum()
+    return quantizers[int(_first_minimum(error))]
 
 
-def _rows(x: Tensor, channels: str | None) -> Tensor:
-    """Values as `[R, n]`, contiguous, one row per quantizer."""
-    if channels is None:
-        return x.reshape(1, -1)
-    if channels == "last":
-        return x.reshape(-1, x.shape[-1]).T.contiguous()
-    if channels == "first":
+def value_range(
+    x: Tensor | Chunks, channels: Channels = None, name: str = "tensor"
+) -> tuple[Tensor, Tensor]:
+    """Least and greatest value of `x`, `[R]` each, one of each for every quantizer.
+
+    Raises:
+        CalibrationError: `x` is empty or holds NaN or infinity.
+    """
+    rows = Rows(x, channels, name)
+    ranges = [rows.range(piece) for piece in rows]
+    return (
+        torch.stack([low for low, _ in ranges]).amin(0),
+        torch.stack([high for _, high in ranges]).amax(0),
+    )
+
+
+def percentile_range(x: Tensor | Chunks, name: str = "tensor") -> tuple[Tensor, Tensor]:
+    """The widest pair of `PERCENTILES` of all values of `x`, `[1]` each.
+
+    Raises:
+        CalibrationError: `x` is empty or holds NaN or infinity.
+    """
+    _, _, low, high = _bounds(Rows(x, None, name))
+    return low[-1], high[-1]
+
+
+class Rows:
+    """Values as `[R, n]` a chunk at a time, one row per quantizer.
+
+    Members: `count`, values of a row in all chunks.
+    Raises: CalibrationError naming the tensor where there are none, or NaN or infinity among them.
+    """
+
+    def __init__(self, x: Tensor | Chunks, channels: Channels, name: str) -> None:
+        if channels not in (None, "last", "first"):
+            raise ValueError(f"channels must be None, 'last' or 'first', not {channels!r}")
+        self._channels = channels
+        self._name = name
+        if isinstance(x, Tensor):
+            rows = self._arranged(x)
+            self._pieces: Iterable[Tensor] = [rows]
+            self.count = rows.shape[1]
+        else:
+            self._pieces = x
+            first = next(iter(x), None)
+            per_image = 0 if first is None else self._arranged(first).shape[1] // x.sizes[0]
+            self.count = per_image * sum(x.sizes)
+        if not self.count:
+            raise CalibrationError(f"{name}: values must be at least one per channel, not none")
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if isinstance(self._pieces, list):
+            yield from self._pieces
+            return
+        for chunk in self._pieces:
+            yield self._arranged(chunk)
+
+    @property
+    def shape_of_quantizer(self) -> tuple[int, ...]:
+        """What scale and zero are reshaped to."""
+        return {None: (), "last": (-1,), "first": (-1, 1)}[self._channels]
+
+    def range(self, piece: Tensor) -> tuple[Tensor, Tensor]:
+        """Least and greatest value of each row of a chunk, `[R]`."""
+        # Without a dimension it is many times faster.
+        found = torch.aminmax(piece) if piece.shape[0] == 1 else torch.aminmax(piece, dim=1)
+        low, high = found.min.reshape(-1), found.max.reshape(-1)
+        if not (low.isfinite().all() and high.isfinite().all()):
+            raise CalibrationError(f"{self._name}: values must be finite, not NaN or infinite")
+        return low, high
+
+    def _arranged(self, x: Tensor) -> Tensor:
+        if self._channels is None:
+            return x.reshape(1, -1)
+        if self._channels == "last":
+            return x.reshape(-1, x.shape[-1]).T.contiguous()
         return x.reshape(x.shape[0], -1)
-    raise ValueError(f"channels must be None, 'last' or 'first', not {channels!r}")
 
 
-def _finite_range(rows: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    if rows.numel() == 0:
-        raise CalibrationError(f"{name}: values must be at least one per channel, not none")
-    # Without a dimension it is many times faster.
-    minimum, maximum = torch.aminmax(rows) if rows.shape[0] == 1 else torch.aminmax(rows, dim=1)
-    minimum, maximum = minimum.reshape(-1), maximum.reshape(-1)
-    if not (minimum.isfinite().all() and maximum.isfinite().all()):
-        raise CalibrationError(f"{name}: values must be finite, not NaN or infinite")
-    return minimum, maximum
-
-
-def _percentile_bounds(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Low and high percentiles `[3, R]` of each row, with the numbers of torch.quantile."""
-    n = rows.shape[1]
+def _bounds(rows: Rows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Least and greatest value `[R]`, low and high percentiles `[3, R]` with the numbers of
+    torch.quantile."""
+    n = rows.count
     high = [_Rank(q, n) for q in PERCENTILES]
     low = [_Rank(1.0 - q, n) for q in PERCENTILES]
-    descending = _tail(rows, n - min(rank.below for rank in high), largest=True)
-    ascending = _tail(rows, max(rank.above for rank in low) + 1, largest=False)
+    top = _Tail(n - min(rank.below for rank in high), largest=True)
+    bottom = _Tail(max(rank.above for rank in low) + 1, largest=False)
+    minimum = maximum = None
+    for piece in rows:
+        least, greatest = rows.range(piece)
+        minimum = least if minimum is None else torch.minimum(minimum, least)
+        maximum = greatest if maximum is None else torch.maximum(maximum, greatest)
+        top.take(piece)
+        bottom.take(piece)
     return (
-        torch.stack([r.interpolate(ascending[:, r.below], ascending[:, r.above]) for r in low]),
+        minimum,
+        maximum,
+        torch.stack([r.between(bottom.values[:, r.below], bottom.values[:, r.above]) for r in low]),
         torch.stack(
             [
-                r.interpolate(descending[:, n - 1 - r.below], descending[:, n - 1 - r.above])
+                r.between(top.values[:, n - 1 - r.below], top.values[:, n - 1 - r.above])
                 for r in high
             ]
         ),
@@ -140,65 +213,84 @@ class _Rank:
     def __init__(self, quantile: float, n: int) -> None:
         if n <= _TORCH_QUANTILE_LIMIT:
             quantile = float(torch.tensor(quantile, dtype=torch.float32))
-        # torch.quantile rounds the rank to float32 with AVX-512 kernels, but not with AVX2 ones,
-        # which gave the reference results; the percentiles differ by up to 1e-4 relative.
+        # torch.quantile of some versions rounds the rank to float32, that of the reference results
+        # did not; the percentiles differ by up to 1e-4 relative.
         rank = quantile * (n - 1)
         self.below = min(int(rank), n - 1)
         self.above = min(self.below + 1, n - 1)
-        self._weight = torch.tensor(rank - self.below, dtype=torch.float32)
+        self._weight = rank - self.below
 
-    def interpolate(self, below: Tensor, above: Tensor) -> Tensor:
-        return torch.lerp(below, above, self._weight)
-
-
-def _tail(rows: Tensor, count: int, largest: bool) -> Tensor:
-    """The `count` greatest or least values of each row, from the extreme on, `[R, count]`."""
-    n = rows.shape[1]
-    if rows.shape[0] == 1 and n > 8 * _SAMPLE:
-        # A threshold from a sample leaves few values to sort; too strict a one is noticed.
-        sample = rows[0, :: n // _SAMPLE]
-        expected = math.ceil(1.5 * count * sample.numel() / n) + 8
-        threshold = sample.topk(min(expected, sample.numel()), largest=largest).values[-1]
-        kept = rows[0][rows[0] >= threshold if largest else rows[0] <= threshold]
-        if kept.numel() >= count:
-            return kept.topk(count, largest=largest).values[None]
-    return rows.topk(count, dim=1, largest=largest).values
+    def between(self, below: Tensor, above: Tensor) -> Tensor:
+        weight = torch.tensor(self._weight, dtype=torch.float32, device=below.device)
+        return torch.lerp(below, above, weight)
 
 
-def _scale_and_zero(low: Tensor, high: Tensor, top: int) -> tuple[Tensor, Tensor]:
+class _Tail:
+    """The `count` greatest or least values of each row of all chunks, from the extreme on:
+    `values [R, count]`."""
+
+    def __init__(self, count: int, largest: bool) -> None:
+        self._count = count
+        self._largest = largest
+        self.values: Tensor
+
+    def take(self, rows: Tensor) -> None:
+        """Take the values of one more chunk, `[R, n]`."""
+        found = self._extremes(rows, min(self._count, rows.shape[1]))
+        if hasattr(self, "values"):
+            found = torch.cat([self.values, found], dim=1)
+            found = found.topk(
+                min(self._count, found.shape[1]), dim=1, largest=self._largest
+            ).values
+        self.values = found
+
+    def _extremes(self, rows: Tensor, count: int) -> Tensor:
+        n, largest = rows.shape[1], self._largest
+        if rows.shape[0] == 1 and n > 8 * _SAMPLE:
+            # A threshold from a sample leaves few values to sort; too strict a one is noticed.
+            sample = rows[0, :: n // _SAMPLE]
+            expected = math.ceil(1.5 * count * sample.numel() / n) + 8
+            threshold = sample.topk(min(expected, sample.numel()), largest=largest).values[-1]
+            kept = rows[0][rows[0] >= threshold if largest else rows[0] <= threshold]
+            if kept.numel() >= count:
+                return kept.topk(count, largest=largest).values[None]
+        return rows.topk(count, dim=1, largest=largest).values
+
+
+def scale_and_zero(low: Tensor, high: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """Scale and integral zero point of the range `low` to `high` in codes 0 to `top`."""
     scale = (high - low) / top
     scale = torch.maximum(scale, torch.maximum(low.abs(), high.abs()) / MAX_ZERO)
     scale = torch.where(scale > 0, scale, 1.0)
     return scale, (-low / scale).round()
 
 
-def _uniform_error(rows: Tensor, scale: Tensor, zero: Tensor, top: int) -> Tensor:
-    """Sum of squared errors of each row, float64 `[R]`."""
-    error = torch.zeros(rows.shape[0], dtype=torch.float64)
-    for part, block in _blocks(rows):
-        step, start = scale[part, None], zero[part, None]
-        if step.numel() == 1:
-            step, start = float(step), float(start)
-        quantized = (block / step).round_().clamp_(-start, top - start).mul_(step)
-        error[part] += quantized.sub_(block).square_().sum(-1)
-    return error
-
-
-def _log_error(rows: Tensor, quantizer: LogQuantizer) -> Tensor:
-    """Sum of squared errors, float64 scalar."""
-    error = torch.zeros((), dtype=torch.float64)
-    for _, block in _blocks(rows):
-        error += quantizer.fake(block).sub_(block).square_().sum()
+def uniform_errors(rows: Rows, scale: Tensor, zero: Tensor, top: int) -> Tensor:
+    """Sum of squared errors of each row with each of C quantizers (`scale`, `zero` `[C, R]`),
+    float64 `[C, R]`."""
+    error = torch.zeros(scale.shape, dtype=torch.float64, device=scale.device)
+    single = scale.shape[1] == 1
+    steps = [[float(v) for v in pair] for pair in zip(scale, zero, strict=True)] if single else []
+    for piece in rows:
+        for part, block in _blocks(piece):
+            for at in range(len(scale)):
+                if single:
+                    step, start = steps[at]
+                else:
+                    step, start = scale[at, part, None], zero[at, part, None]
+                quantized = (block / step).round_().clamp_(-start, top - start).mul_(step)
+                error[at, part] += quantized.sub_(block).square_().sum(-1)
     return error
 
 
 def _blocks(rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Pieces that fit the cache: of one long row, or some whole rows each."""
+    """Pieces of a size that suits the device: of one long row, or some whole rows each."""
+    size = _BLOCK.get(rows.device.type, _OTHER_BLOCK)
     if rows.shape[0] == 1:
-        for block in rows.split(_BLOCK, dim=1):
+        for block in rows.split(size, dim=1):
             yield slice(0, 1), block
         return
-    height = max(1, _BLOCK // rows.shape[1])
+    height = max(1, size // rows.shape[1])
     for start in range(0, rows.shape[0], height):
         part = slice(start, start + height)
         yield part, rows[part]
@@ -206,7 +298,7 @@ def _blocks(rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
 
 def _first_minimum(error: Tensor) -> Tensor:
     """Index `[R]` of the least entry of each column, the first one on a tie."""
-    best = torch.zeros(error.shape[1], dtype=torch.long)
+    best = torch.zeros(error.shape[1], dtype=torch.long, device=error.device)
     least = error[0].clone()
     for index in range(1, error.shape[0]):
         better = error[index] < least

@@ -1,229 +1,228 @@
-"""A timm VisionTransformer taken apart into named quantizer sites, linear layers and norms.
-
-One walk through the network serves the float pass, every calibration pass and the quantized
-inference; what happens at each place is up to the `Stages` that the walk visits.
-"""
+"""timm's VisionTransformer, distilled DeiT included, as a network of nodes."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
+from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ..bits import Bits
-from .layers import architecture_of, embeddings_of, layers_of
-from .quantizers import Quantizer, UniformQuantizer
+from .extractors import Taken
+from .network import FeatureMap, Network
+from .nodes import (
+    Activation,
+    Add,
+    Embed,
+    Gather,
+    LayerNorm,
+    Linear,
+    Mix,
+    Node,
+    Part,
+    PatchEmbedding,
+    Pool,
+    Scores,
+    Softmax,
+)
 
 
-class Stages(Protocol):
-    """What a walk does at each place of the network."""
+@torch.no_grad()
+def vit_network(
+    model: VisionTransformer,
+    mean: Sequence[float],
+    std: Sequence[float],
+    mode: str = "integer",
+    taken: Taken | None = None,
+) -> Network:
+    """Nodes of a supported model, with copies of its weights; `taken`, blocks whose outputs are
+    wanted instead of logits."""
+    builder = Builder(mode)
+    x = builder.patch_embedding("patch_embed.proj", model.patch_embed.proj)
+    x = builder.add(Embed(name="embed", inputs=(x,), **_embeddings(model)))
+    embedding = model.patch_embed
+    for index, block in enumerate(list(model.blocks)[: taken and taken.count]):
+        name = f"blocks.{index}"
+        x = builder.block(name, block, x)
+        if taken is not None and index in taken.indices:
+            norm = model.norm if taken.norm else None
+            prefix = model.num_prefix_tokens
+            builder.feature_map(f"{name}.norm", x, embedding.grid_size, prefix, norm)
+    if taken is None:
+        _classifier(builder, model, x)
+    return builder.network((*embedding.img_size, embedding.proj.in_channels), mean, std)
 
-    def activation(self, name: str, x: Tensor) -> Tensor:
-        """Pass a tensor through the quantizer site `name`."""
 
-    def linear(self, name: str, x: Tensor) -> Tensor:
-        """Apply the linear layer `name` to `x [..., K]`; `patch_embed.proj` to an image
-        `[B, C, H, W]`, giving `[B, patches, N]`."""
+class Builder:
+    """Nodes of the parts that vision transformers have in common; each method gives the name of the
+    tensor that its last node makes.
 
-    def residual(self, name: str, x: Tensor) -> None:
-        """Take note of a tensor of the residual stream, `[B, T, D]`."""
-
-
-class QuantizedViT(nn.Module):
-    """A vision transformer with a quantizer at every matrix multiplication's input.
-
-    Called with uint8 pixels `[B, H, W, C]` it gives float32 logits `[B, classes]`, computing
-    in float between the quantizers. `calibrate` makes and fills it.
-
-    Members:
-        architecture: Architecture
-        bits: Bits
-        mode: {"reference", "integer"}
-        base: {"sqrt2", "2"}
-        mean, std: Tensor, float64, `[C]`. Preprocessing `(pixel / 255 - mean) / std`.
-        linears: dict[str, LinearLayer]. Unquantized weights and final biases after every fold and
-            correction. The columns of `patch_embed.proj` run over (channel, row, column) of a
-            patch; in integer mode it takes pixel codes 0..255.
-        norms: dict[str, LayerNorm]. `blocks.i.norm1`, `blocks.i.norm2` and `norm` (before or
-            after the pooling).
-        activation_module: list[nn.Module]. Elementwise function between fc1 and fc2 of each block.
-        prefix: Tensor, float32, `[P, D]`. Class and register tokens, position included.
-        position: Tensor, float32, `[patches, D]`. Position embedding of the patches.
-        activation: dict[str, Quantizer]. Quantizer of each activation site.
-        weight: dict[str, tuple[Tensor, UniformQuantizer]]. Codes uint8 `[N, K]` and quantizer
-            (scale and zero `[N, 1]`) of each linear layer.
-        residual_absmax: dict[str, float]. Greatest magnitude, over the calibration images, of each
-            tensor of the residual stream.
+    Parameters: `mode`, which decides the precision of the parameters (float64 in integer mode,
+    float32 as published in reference mode) and whether an activation function has a quantizer in
+    front of it (the 8-bit index of its table) and the image one (none where pixels are codes).
     """
 
-    def __init__(
-        self,
-        model: VisionTransformer,
-        mean: Sequence[float],
-        std: Sequence[float],
-        bits: Bits,
-        mode: str = "integer",
-        base: str = "sqrt2",
-    ) -> None:
-        super().__init__()
-        self.bits = bits
+    def __init__(self, mode: str) -> None:
         self.mode = mode
-        self.base = base
-        self.mean = torch.tensor(mean, dtype=torch.float64)
-        self.std = torch.tensor(std, dtype=torch.float64)
-        self.architecture = architecture_of(model)
-        self.prefix, self.position = embeddings_of(model, self.architecture)
-        precision = torch.float32 if mode == "reference" else torch.float64
-        self.linears, self.norms = layers_of(model, precision)
-        self.activation_module = [block.mlp.act for block in model.blocks]
-        self.activation: dict[str, Quantizer] = {}
-        self.weight: dict[str, tuple[Tensor, UniformQuantizer]] = {}
-        self.residual_absmax: dict[str, float] = {}
-        self._dequantized: dict[str, Tensor] = {}
-        if mode == "integer":
-            self._fold_preprocessing()
+        self.integer = mode == "integer"
+        self.precision = torch.float64 if self.integer else torch.float32
+        self.nodes: list[Node] = []
+        self.features: list[FeatureMap] = []
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Logits, float32 `[B, classes]`, of uint8 pixels `[B, H, W, C]`."""
-        return self.walk(pixels, _Inference(self))
+    def add(self, node: Node) -> str:
+        """Append a node."""
+        self.nodes.append(node)
+        return node.name
 
-    def walk(self, pixels: Tensor, at: Stages) -> Tensor:
-        """Visit every place of the network in order of execution; returns the logits."""
-        shape = self.architecture
-        self.check_pixels(pixels)
-        image = pixels.permute(0, 3, 1, 2).float().contiguous()
-        if self.mode == "reference":
-            mean, std = self.mean.float()[:, None, None], self.std.float()[:, None, None]
-            image = at.activation("patch_embed.proj.input", (image / 255 - mean) / std)
-        x = at.linear("patch_embed.proj", image) + self.position
-        x = torch.cat([self.prefix.expand(x.shape[0], -1, -1), x], dim=1)
-        at.residual("embed", x)
-        for index in range(shape.depth):
-            x = self._block(f"blocks.{index}", x, at, self.activation_module[index])
-        pooled = x[:, 0] if shape.pool == "token" else x[:, shape.prefix_tokens :].mean(dim=1)
-        x = self.norms["norm"](pooled)
-        return at.linear("head", at.activation("head.input", x))
+    def patch_embedding(self, name: str, module: nn.Conv2d) -> str:
+        """Convolution whose stride is its kernel."""
+        sites = (None if self.integer else f"{name}.input",)
+        parameters = self._weights(module)
+        node = PatchEmbedding(
+            name=name, inputs=("pixels",), sites=sites, patch=module.kernel_size, **parameters
+        )
+        return self.add(node)
 
-    def check_pixels(self, pixels: Tensor) -> None:
-        """Refuse pixels of another kind (TypeError) or shape (ValueError) than the model takes."""
-        shape = self.architecture
-        expected = [*shape.image, shape.channels]
-        if not isinstance(pixels, Tensor) or pixels.dtype != torch.uint8:
-            raise TypeError(f"pixels must be a uint8 tensor, not {_kind(pixels)}")
-        if pixels.ndim != 4 or list(pixels.shape[1:]) != expected:
-            raise ValueError(
-                f"pixels must have the shape [images, {', '.join(map(str, expected))}], "
-                f"not {list(pixels.shape)}"
+    def linear(
+        self, name: str, module: nn.Linear, x: str, layer_scale: nn.Module | None = None
+    ) -> str:
+        """Linear layer with a quantizer at its input; LayerScale is folded, a missing bias is
+        zeros."""
+        parameters = self._weights(module, layer_scale)
+        return self.add(Linear(name=name, inputs=(x,), sites=(f"{name}.input",), **parameters))
+
+    def norm(self, name: str, module: nn.LayerNorm, x: str) -> str:
+        """LayerNorm over channels."""
+        gamma = module.weight.to(self.precision, copy=True)
+        beta = module.bias.to(self.precision, copy=True)
+        return self.add(LayerNorm(name=name, inputs=(x,), gamma=gamma, beta=beta, eps=module.eps))
+
+    def heads(self, name: str, qkv: str, width: int) -> tuple[str, str, str]:
+        """Query, key and value of a qkv layer, `width` channels each."""
+        q, k, v = (
+            self.add(
+                Part(name=f"{name}.{part}", inputs=(qkv,), start=at * width, stop=(at + 1) * width)
             )
+            for at, part in enumerate("qkv")
+        )
+        return q, k, v
 
-    def activation_sites(self) -> list[str]:
-        """Names of the activation quantizers in order of execution."""
-        names = ["patch_embed.proj.input"] if self.mode == "reference" else []
-        for index in range(self.architecture.depth):
-            attention, mlp = f"blocks.{index}.attn", f"blocks.{index}.mlp"
-            names += [f"{attention}.qkv.input"]
-            names += [f"{attention}.matmul{operand}" for operand in ("1.A", "1.B", "2.A", "2.B")]
-            names += [f"{attention}.proj.input", f"{mlp}.fc1.input"]
-            names += [f"{mlp}.act.input"] if self.mode == "integer" else []
-            names += [f"{mlp}.fc2.input"]
-        return [*names, "head.input"]
+    def scores(self, name: str, q: str, k: str, heads: int, windows: int = 1) -> str:
+        """Query times key."""
+        sites = (f"{name}.matmul1.A", f"{name}.matmul1.B")
+        return self.add(
+            Scores(name=f"{name}.scores", inputs=(q, k), sites=sites, heads=heads, windows=windows)
+        )
 
-    def norm_sites(self) -> dict[str, tuple[str, str]]:
-        """Site behind each LayerNorm that is reparameterized: its norm and its linear layer."""
-        sites = {}
-        for index in range(self.architecture.depth):
-            for norm, layer in (("norm1", "attn.qkv"), ("norm2", "mlp.fc1")):
-                name = f"blocks.{index}.{layer}"
-                sites[f"{name}.input"] = (f"blocks.{index}.{norm}", name)
-        return sites
+    def softmax_mix(self, name: str, scores: str, v: str, heads: int, windows: int = 1) -> str:
+        """Softmax, and its probabilities times the values."""
+        p = self.add(Softmax(name=f"{name}.softmax", inputs=(scores,)))
+        sites = (f"{name}.matmul2.A", f"{name}.matmul2.B")
+        return self.add(
+            Mix(name=f"{name}.mix", inputs=(p, v), sites=sites, heads=heads, windows=windows)
+        )
 
-    def set_weight(self, name: str, codes: Tensor, quantizer: UniformQuantizer) -> None:
-        """Store the codes `[N, K]` of a linear layer; inference uses what they stand for."""
-        self.weight[name] = codes.to(torch.uint8), quantizer
-        self._dequantized[name] = quantizer.dequantize(codes)
+    def gather(self, name: str, x: str, index: Tensor, width: int) -> str:
+        """Rows of `width` channels by index, -1 being zeros."""
+        fill = torch.zeros(width, dtype=self.precision)
+        return self.add(Gather(name=name, inputs=(x,), index=index, fill=fill))
 
-    def quantized_linear(self, name: str, x: Tensor) -> Tensor:
-        """Apply a linear layer with its quantized weight."""
-        return self._linear(x, self._dequantized[name], self.linears[name].bias)
+    def residual(self, name: str, x: str, branch: str) -> str:
+        """Sum of the residual stream and a branch."""
+        return self.add(Add(name=f"{name}.residual", inputs=(x, branch)))
 
-    def float_linear(self, name: str, x: Tensor) -> Tensor:
-        """Apply a linear layer with its unquantized weight."""
-        return self._linear(x, self.linears[name].weight.float(), self.linears[name].bias)
+    def attention(self, name: str, block: nn.Module, x: str) -> str:
+        """Attention over all tokens."""
+        module = block.attn
+        qkv = self.linear(f"{name}.qkv", module.qkv, x)
+        q, k, v = self.heads(name, qkv, module.qkv.out_features // 3)
+        scores = self.scores(name, q, k, module.num_heads)
+        mixed = self.softmax_mix(name, scores, v, module.num_heads)
+        return self.linear(f"{name}.proj", module.proj, mixed, getattr(block, "ls1", None))
 
-    def patches(self, image: Tensor) -> Tensor:
-        """Rows `[B, patches, C * rows * columns]` that the patch embedding multiplies."""
-        return functional.unfold(image, self.architecture.patch, stride=self.architecture.patch).mT
+    def mlp(self, name: str, block: nn.Module, x: str) -> str:
+        """Two linear layers and the function between them."""
+        hidden = self.linear(f"{name}.fc1", block.mlp.fc1, x)
+        site = f"{name}.act.input" if self.integer else None
+        hidden = self.add(
+            Activation(name=f"{name}.act", inputs=(hidden,), sites=(site,), function=block.mlp.act)
+        )
+        return self.linear(f"{name}.fc2", block.mlp.fc2, hidden, getattr(block, "ls2", None))
 
-    def pixel_mean(self) -> Tensor:
-        """Pixel code, float64 `[C * rows * columns]`, that the preprocessing maps to 0."""
-        height, width = self.architecture.patch
-        return 255 * self.mean.repeat_interleave(height * width)
+    def block(self, name: str, block: nn.Module, x: str) -> str:
+        """Attention and MLP, each behind a LayerNorm and added to the stream."""
+        attention, mlp = f"{name}.attn", f"{name}.mlp"
+        branch = self.attention(attention, block, self.norm(f"{name}.norm1", block.norm1, x))
+        x = self.residual(attention, x, branch)
+        branch = self.mlp(mlp, block, self.norm(f"{name}.norm2", block.norm2, x))
+        return self.residual(mlp, x, branch)
 
-    def _linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        if x.ndim == 3 or x.ndim == 2:
-            return functional.linear(x, weight, bias.float())
-        # The published code convolves, and another order of its sums would not be bit-identical.
-        patch = self.architecture.patch
-        weight = weight.reshape(-1, self.architecture.channels, *patch)
-        return functional.conv2d(x, weight, bias.float(), stride=patch).flatten(2).mT
+    def feature_map(
+        self,
+        name: str,
+        x: str,
+        grid: tuple[int, int],
+        prefix: int = 0,
+        norm: nn.Module | None = None,
+    ) -> None:
+        """Give `x` out as a feature map, or what the LayerNorm `norm`, called `name`, makes of
+        it."""
+        if isinstance(norm, nn.LayerNorm):
+            x = self.norm(name, norm, x)
+        self.features.append(FeatureMap(x, tuple(grid), prefix))
 
-    def _block(self, name: str, x: Tensor, at: Stages, function: nn.Module) -> Tensor:
-        branch = self._attention(f"{name}.attn", self.norms[f"{name}.norm1"](x), at)
-        at.residual(f"{name}.attn.proj.output", branch)
-        x = x + branch
-        at.residual(f"{name}.attn.residual", x)
+    def network(
+        self, image: tuple[int, int, int], mean: Sequence[float], std: Sequence[float]
+    ) -> Network:
+        """The network of all nodes for images of height, width and channels `image`."""
+        return Network(
+            self.nodes, image=image, mean=mean, std=std, mode=self.mode, features=self.features
+        )
 
-        mlp = f"{name}.mlp"
-        hidden = at.activation(f"{mlp}.fc1.input", self.norms[f"{name}.norm2"](x))
-        hidden = at.linear(f"{mlp}.fc1", hidden)
-        if self.mode == "integer":
-            hidden = at.activation(f"{mlp}.act.input", hidden)
-        hidden = at.activation(f"{mlp}.fc2.input", function(hidden))
-        branch = at.linear(f"{mlp}.fc2", hidden)
-        at.residual(f"{mlp}.fc2.output", branch)
-        x = x + branch
-        at.residual(f"{mlp}.residual", x)
-        return x
-
-    def _attention(self, name: str, x: Tensor, at: Stages) -> Tensor:
-        shape = self.architecture
-        batch, tokens, _ = x.shape
-        qkv = at.linear(f"{name}.qkv", at.activation(f"{name}.qkv.input", x))
-        qkv = qkv.reshape(batch, tokens, 3, shape.heads, shape.head_dim).permute(2, 0, 3, 1, 4)
-        q = at.activation(f"{name}.matmul1.A", qkv[0])
-        k = at.activation(f"{name}.matmul1.B", qkv[1])
-        scores = (q @ k.transpose(-2, -1)).mul_(shape.head_dim**-0.5)
-        p = at.activation(f"{name}.matmul2.A", scores.softmax(dim=-1))
-        v = at.activation(f"{name}.matmul2.B", qkv[2])
-        x = (p @ v).transpose(1, 2).reshape(batch, tokens, shape.heads * shape.head_dim)
-        return at.linear(f"{name}.proj", at.activation(f"{name}.proj.input", x))
-
-    def _fold_preprocessing(self) -> None:
-        """Let the patch embedding take pixel codes 0..255: the normalization moves into it."""
-        layer = self.linears["patch_embed.proj"]
-        height, width = self.architecture.patch
-        std = self.std.repeat_interleave(height * width)
-        layer.weight = layer.weight / (255 * std)
-        layer.bias = layer.bias - layer.weight @ self.pixel_mean()
+    def _weights(
+        self, module: nn.Module, layer_scale: nn.Module | None = None
+    ) -> dict[str, Tensor]:
+        weight = module.weight.to(self.precision, copy=True).flatten(1)
+        bias = weight.new_zeros(len(weight))
+        if module.bias is not None:
+            bias += module.bias
+        gain = getattr(layer_scale, "gamma", None)
+        if gain is not None:
+            gain = gain.to(self.precision)
+            weight, bias = weight * gain[:, None], bias * gain
+        return {"weight": weight, "bias": bias}
 
 
-class _Inference:
-    """The quantized network itself."""
-
-    def __init__(self, vit: QuantizedViT) -> None:
-        self._vit = vit
-
-    def activation(self, name: str, x: Tensor) -> Tensor:
-        return self._vit.activation[name].fake(x)
-
-    def linear(self, name: str, x: Tensor) -> Tensor:
-        return self._vit.quantized_linear(name, x)
-
-    def residual(self, name: str, x: Tensor) -> None:
-        pass
+def _embeddings(model: VisionTransformer) -> dict[str, Tensor]:
+    """Prefix tokens `[P, D]` with their positions, and positions `[patches, D]`."""
+    names = ("cls_token", "dist_token", "reg_token")
+    tokens = [token[0] for name in names if (token := getattr(model, name, None)) is not None]
+    prefix = torch.cat(tokens) if tokens else torch.zeros(0, model.embed_dim)
+    position = model.pos_embed[0]
+    if model.no_embed_class:
+        return {"prefix": prefix.clone(), "position": position.clone()}
+    count = len(prefix)
+    return {"prefix": prefix + position[:count], "position": position[count:].clone()}
 
 
-def _kind(value: object) -> str:
-    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+def _classifier(builder: Builder, model: VisionTransformer, x: str) -> None:
+    norm = model.norm if isinstance(model.fc_norm, nn.Identity) else model.fc_norm
+    if isinstance(model, VisionTransformerDistilled):
+        # Both heads are one layer on their two tokens side by side.
+        x = builder.gather("pool", x, torch.tensor([[0], [1]]), model.embed_dim)
+        x = builder.norm("norm", norm, x)
+        x = builder.gather("head.tokens", x, torch.tensor([[0, 1]]), model.embed_dim)
+        heads = (model.head, model.head_dist)
+        both = nn.Linear(2 * model.embed_dim, model.num_classes)
+        both.weight.copy_(torch.cat([head.weight for head in heads], 1) / 2)
+        both.bias.copy_(sum(head.bias for head in heads) / 2)
+        builder.linear("head", both, x)
+        return
+    prefix = model.num_prefix_tokens
+    pool = Pool(
+        name="pool",
+        inputs=(x,),
+        mode=model.global_pool,
+        prefix=prefix,
+        tokens=prefix + model.patch_embed.num_patches,
+    )
+    builder.linear("head", model.head, builder.norm("norm", norm, builder.add(pool)))

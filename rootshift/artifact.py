@@ -1,7 +1,7 @@
 """The artifact: a quantized model on disk, the only thing that `quant` hands over.
 
-A directory of two files: `manifest.json` (schema, source, preprocessing, and every operator with
-its parameters in execution order) and `tensors.safetensors` (integer arrays only, named
+A directory of two files: `manifest.json` (schema, source, preprocessing, every operator with its
+parameters in execution order, outputs) and `tensors.safetensors` (integer arrays only, named
 `<operator>.<field>`). The manifest holds the digest of the tensor file and its own.
 """
 
@@ -16,26 +16,27 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from .artifact_outputs import Output, check_outputs
+from .bit_table import BitTable, bits_from_json
 from .bits import Bits
 from .errors import ArtifactError, ConfigError
-from .formats import LOGIT_WIDTH
 from .operator_base import Operator, Shape, Tensor
 from .operators import KINDS, tensor_shapes
 from .output import write_folder
 from .preprocessing import Preprocessing
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
 
 _MANIFEST_FIELDS = {
     "schema": int, "source": dict, "bits": dict, "preprocessing": dict, "operators": list,
-    "tensors_sha256": str, "manifest_sha256": str,
+    "outputs": list, "tensors_sha256": str, "manifest_sha256": str,
 }  # fmt: skip
-_BITS_FIELDS = {"weights": int, "activations": int, "log": int}
 _OPERATOR_FIELDS = {
     "name": str, "kind": str, "inputs": list, "scale": float, "parameters": dict, "tensors": list,
 }  # fmt: skip
+_OUTPUT_FIELDS = {"name": str, "grid": list, "prefix": int}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,35 +45,52 @@ class Artifact:
 
     Parameters:
         source: where it comes from, JSON values: model, weights digest, calibration files, options.
-        bits: widths of weight, activation and log codes.
+        bits: widths of weight, activation and log codes, of all layers or layer by layer.
         preprocessing: from image file to the uint8 pixels of the input.
-        operators: the integer program, in execution order; the last one makes the logits.
+        operators: the integer program, in execution order.
+        outputs: what a run gives. A classifier has one, the last operator's, which is one row of
+            32-bit logits; a feature extractor has feature maps, tensors of the residual stream.
     Raises: ArtifactError where names, shapes or sums of the operators do not fit together.
     """
 
     source: Mapping[str, Any]
-    bits: Bits
+    bits: Bits | BitTable
     preprocessing: Preprocessing
     operators: tuple[Operator, ...]
+    outputs: tuple[Output, ...]
 
     def __post_init__(self) -> None:
         if not self.operators:
             raise ArtifactError("operators must not be empty")
-        last, shape = self.operators[-1], list(self.shapes().values())[-1]
-        if last.output_width != LOGIT_WIDTH or len(shape) != 2 or shape[0] != 1:
+        check_outputs(self.outputs, self.operators, self.shapes())
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether the output is logits; otherwise the outputs are feature maps."""
+        return self.outputs[0].grid is None
+
+    def require_classifier(self) -> None:
+        """Refuse a feature extractor: ArtifactError."""
+        if not self.is_classifier:
+            names = ", ".join(output.name for output in self.outputs)
             raise ArtifactError(
-                f"{last.name}: the last operator must make one row of {LOGIT_WIDTH}-bit logits, "
-                f"not {last.output_width} bits of shape {list(shape)}"
+                f"the artifact must be a classifier, not a feature extractor of {names}"
             )
 
     def shapes(self) -> dict[str, Shape]:
-        """Shape of every tensor of one image's inference, pixels to logits, in order."""
+        """Shape of every tensor of one image's inference, from the pixels on, in order."""
         return tensor_shapes(self.operators, self.preprocessing.shape)
 
     def macs(self) -> int:
         """Multiply-accumulates of one image."""
         shapes = self.shapes()
         return sum(op.macs(*(shapes[name] for name in op.inputs)) for op in self.operators)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weight codes, bit after bit."""
+        bits = sum(op.weight.size * op.weight_width for op in self.operators if op.kind == "gemm")
+        return -(-bits // 8)
 
     def __getitem__(self, name: str) -> Operator:
         for operator in self.operators:
@@ -97,9 +115,10 @@ class Artifact:
         manifest = {
             "schema": SCHEMA,
             "source": dict(self.source),
-            "bits": {key: getattr(self.bits, key) for key in _BITS_FIELDS},
+            "bits": self.bits.to_json(),
             "preprocessing": self.preprocessing.to_json(),
             "operators": [_to_json(operator) for operator in self.operators],
+            "outputs": [output.to_json() for output in self.outputs],
             "tensors_sha256": hashlib.sha256(payload).hexdigest(),
         }
         manifest["manifest_sha256"] = _digest(manifest)
@@ -130,15 +149,17 @@ class Artifact:
         manifest = _read_manifest(path / MANIFEST)
         tensors = _read_tensors(path / TENSORS, manifest["tensors_sha256"])
         try:
-            _check_fields("bits", manifest["bits"], _BITS_FIELDS)
             operators = tuple(_from_json(item, tensors) for item in manifest["operators"])
+            for item in manifest["outputs"]:
+                _check_fields("output", item, _OUTPUT_FIELDS)
             if tensors:
                 raise ArtifactError(f"{TENSORS}: {min(tensors)!r} belongs to no operator")
             return cls(
                 source=manifest["source"],
-                bits=Bits(**manifest["bits"]),
+                bits=bits_from_json(manifest["bits"]),
                 preprocessing=Preprocessing.from_json(manifest["preprocessing"]),
                 operators=operators,
+                outputs=tuple(map(Output.from_json, manifest["outputs"])),
             )
         except (ArtifactError, ConfigError, TypeError, ValueError) as error:
             raise ArtifactError(f"{path}: {error}") from None

@@ -1,7 +1,8 @@
 """Bit widths of a quantized model: weights W, activations A, log softmax codes L."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 
 from .errors import ConfigError
 from .formats import CODE_WIDTHS
@@ -55,6 +56,22 @@ class Bits:
             raise ConfigError(f"bits must be spelled like W4A4 or W4A4L5, not {text!r}")
         weights, activations, log = match.groups()
         return cls(int(weights), int(activations), None if log is None else int(log))
+
+    @property
+    def default(self) -> "Bits":
+        """The widths of layers of which a `BitTable` says nothing: these."""
+        return self
+
+    def of(self, layer: str) -> "Bits":
+        """The widths of a layer: these, whatever its name. A `BitTable` tells layers apart."""
+        return self
+
+    def check(self, layers: Iterable[str]) -> None:
+        """These widths suit layers of any name; a `BitTable` may not."""
+
+    def to_json(self) -> dict[str, int]:
+        """Field -> width; `bit_table.bits_from_json` reads it back."""
+        return asdict(self)
 
     def __str__(self) -> str:
         suffix = "" if self.log == self.activations else f"L{self.log}"

@@ -11,8 +11,9 @@ import numpy as np
 from .artifact import Artifact
 from .errors import ProgramError
 from .formats import GELU_INDEX_WIDTH, PIXEL_WIDTH
-from .operator_base import Operator, Shape
+from .operator_base import Shape
 from .operators import (
+    Gather,
     GeluTable,
     Gemm,
     LayerNorm,
@@ -23,6 +24,7 @@ from .operators import (
     Scores,
     ShiftAttention,
 )
+from .views import users, views
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,8 @@ class CodeTensor:
 
     Fields: `name` of its operator; `tokens` of all images of a batch, image after image, words of a
     tile; `channels`, int32 [tiles * rows], the channel at each place or -1; it is written from
-    operator `begin` on and last read by `end`.
+    operator `begin` on and last read by `end`; `parts`, images that lie one behind the other
+    instead, each with all its tiles, so that `tokens` are those of one.
     """
 
     name: str
@@ -40,6 +43,7 @@ class CodeTensor:
     begin: int
     end: int
     rows: int
+    parts: int = 1
 
     @property
     def tiles(self) -> int:
@@ -49,7 +53,7 @@ class CodeTensor:
     @property
     def words(self) -> int:
         """Words of the tensor."""
-        return self.tokens * self.tiles
+        return self.parts * self.tokens * self.tiles
 
 
 def tiled(channels: int, heads: int, rows: int) -> np.ndarray:
@@ -83,15 +87,6 @@ def head_counts(artifact: Artifact) -> dict[str, int]:
     return heads
 
 
-def users(artifact: Artifact) -> dict[str, list[Operator]]:
-    """Tensor -> operators that read it, in order."""
-    found: dict[str, list[Operator]] = {name: [] for name in artifact.shapes()}
-    for operator in artifact.operators:
-        for name in dict.fromkeys(operator.inputs):
-            found[name].append(operator)
-    return found
-
-
 def code_tensors(artifact: Artifact, rows: int, batch: int = 1) -> list[CodeTensor]:
     """Every tensor that the code buffer holds, but for patches, in the order of their making.
 
@@ -100,12 +95,15 @@ def code_tensors(artifact: Artifact, rows: int, batch: int = 1) -> list[CodeTens
     position = {operator.name: at for at, operator in enumerate(artifact.operators)}
     makers = {operator.name: operator for operator in artifact.operators}
     shapes, heads, readers = artifact.shapes(), head_counts(artifact), users(artifact)
+    # Rows that are read side by side lie together, image by image.
+    together = set(views(artifact).joined.values())
 
     def last_read(name: str) -> int:
         # Scores are never stored: their operands are read until the attention has its codes.
+        through = Scores | Log2Softmax | Gather
         return max(
             (
-                last_read(op.name) if isinstance(op, Scores | Log2Softmax) else position[op.name]
+                last_read(op.name) if isinstance(op, through) else position[op.name]
                 for op in readers[name]
             ),
             default=position[name],
@@ -129,8 +127,19 @@ def code_tensors(artifact: Artifact, rows: int, batch: int = 1) -> list[CodeTens
             continue
         tokens, channels = shapes[name]
         places = tiled(channels, heads.get(name, 1), rows)
-        found.append(CodeTensor(name, batch * tokens, places, begin, last_read(name), rows))
+        stacked, parts = (1, batch) if name in together else (batch, 1)
+        end = last_read(name)
+        found.append(CodeTensor(name, stacked * tokens, places, begin, end, rows, parts))
     return found
+
+
+def pooling(artifact: Artifact) -> int:
+    """Position of the operator from which on a stream is no longer added to, or their number."""
+    front = views(artifact).front
+    found = (
+        at for at, op in enumerate(artifact.operators) if isinstance(op, Pool) or op.name in front
+    )
+    return min(found, default=len(artifact.operators))
 
 
 def place(tensors: Sequence[CodeTensor]) -> dict[str, int]:
@@ -184,8 +193,7 @@ class CodePlan:
 def plan_codes(artifact: Artifact, rows: int, batch: int = 1) -> CodePlan:
     """Places of all code tensors but the patches; parameters of `code_tensors`."""
     tensors = code_tensors(artifact, rows, batch)
-    pools = [at for at, op in enumerate(artifact.operators) if isinstance(op, Pool)]
-    split = min(pools, default=len(artifact.operators))
+    split = pooling(artifact)
     parts = [[t for t in tensors if t.begin < split], [t for t in tensors if t.begin >= split]]
     places = [place(part) for part in parts]
     words = [words_of(part, at) for part, at in zip(parts, places, strict=True)]
@@ -255,10 +263,10 @@ def code_words(
 def residual_words(artifact: Artifact, lanes: int, batch: int = 1) -> int:
     """Words of the residual buffer: the longest stream that a LayerNorm or pool reads, of `batch`
     images."""
-    shapes = artifact.shapes()
+    shapes, front = artifact.shapes(), views(artifact).front
     streams = [
         shapes[operator.inputs[0]]
         for operator in artifact.operators
-        if isinstance(operator, LayerNorm | Pool)
+        if isinstance(operator, LayerNorm | Pool) or operator.name in front
     ]
     return max((batch * tokens * -(-width // lanes) for tokens, width in streams), default=1)

@@ -4,12 +4,14 @@ import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from .accelerated import check_accelerated
 from .artifact import Artifact
-from .buffers import code_words, residual_words
+from .buffers import code_tensors, code_words, residual_words
 from .errors import ConfigError
-from .formats import BASES, CODE_WIDTHS, EMBEDDING_MAX
+from .formats import BASES, CODE_WIDTHS, EMBEDDING_MAX, zero_code
 from .operators import Gemm, LayerNorm, Log2Softmax
 from .toml_fields import load_fields
+from .views import views
 
 ARRAY_MAX = 256
 CHANNELS_MAX = 1 << 14
@@ -100,30 +102,42 @@ class AcceleratorConfig:
         """Bits of a stationary code of the array: keys' queries are such codes, too."""
         return max(self.activation_width, self.weight_width)
 
+    @property
+    def log_zero(self) -> int:
+        """Log code of probability zero."""
+        return zero_code(self.log_width, self.base)
+
     @classmethod
     def for_artifact(cls, artifact: Artifact, array: str, batch: int = 1) -> "AcceleratorConfig":
         """The smallest widths and depths that run `artifact` on an array such as "16x16".
 
+        Of codes the widest sets `activation_width`, because a code is one place of a word. Weights
+        that are wider than most, and the pixels, go through the array by digits.
+
         Parameters: `batch`, images that share each pass of weights, whose tokens lie side by side.
         Raises: ConfigError where `array` is not written ROWSxCOLS or is out of range, `batch` is
-        less than 1, or a batch needs more than a field may be.
+        less than 1, a batch needs more than a field may be, or two layers have other log codes.
         """
         if batch < 1:
             raise ConfigError(f"batch must be at least 1, not {batch}")
         rows, cols = parse_array(array)
+        check_accelerated(artifact)
         shapes = artifact.shapes()
-        softmax = [op for op in artifact.operators if isinstance(op, Log2Softmax)]
+        softmax = log_codes(artifact)
         products = [op for op in artifact.operators if isinstance(op, Gemm)]
+        stored, seen = {tensor.name for tensor in code_tensors(artifact, rows=1)}, views(artifact)
+        weights = max(op.weight_width for op in products if seen.stored(op.inputs[0]) in stored)
         norms = [op for op in artifact.operators if isinstance(op, LayerNorm)]
         tokens = max(shapes[op.name][0] for op in products)
         config = cls(
             rows=rows,
             cols=cols,
             lanes=default_lanes(rows, cols),
-            activation_width=artifact.bits.activations,
-            weight_width=artifact.bits.weights,
-            log_width=artifact.bits.log,
-            base=softmax[0].base if softmax else "sqrt2",
+            activation_width=max(op.output_width for op in artifact.operators if op.name in stored),
+            # Wider weights go by digits.
+            weight_width=min(artifact.bits.default.weights, weights),
+            log_width=softmax.log_width if softmax else artifact.bits.default.log,
+            base=softmax.base if softmax else "sqrt2",
             token_depth=batch * tokens,
             # In scores every query of an image is an output channel.
             channel_depth=max(tokens, *(max(op.weight.shape) for op in products)),
@@ -142,9 +156,13 @@ class AcceleratorConfig:
         Raises: ConfigError naming field, need and have.
         """
         need = AcceleratorConfig.for_artifact(artifact, f"{self.rows}x{self.cols}", batch)
-        # The log code of zero is the top one of its width: another width computes another model.
-        for name in ("log_width", "base"):
-            if getattr(self, name) != getattr(need, name):
+        # Another log code of zero computes another model.
+        same = {
+            "base": self.base == need.base,
+            "log_width": self.log_zero == need.log_zero,
+        }
+        for name, equal in same.items():
+            if not equal:
                 raise ConfigError(
                     f"{name} must be the artifact's, {getattr(need, name)}, "
                     f"not {getattr(self, name)}"
@@ -153,7 +171,6 @@ class AcceleratorConfig:
             name: getattr(need, name)
             for name in (
                 "activation_width",
-                "weight_width",
                 "token_depth",
                 "channel_depth",
                 "embedding_depth",
@@ -184,6 +201,28 @@ class AcceleratorConfig:
             for key, value in asdict(self).items()
         )
         return "\n".join(lines) + "\n"
+
+
+def log_codes(artifact: Artifact) -> Log2Softmax | None:
+    """A softmax that stands for all those of `artifact`, or None where there is none.
+
+    The unit of an accelerator makes one kind of log codes: widths may differ only where zero has
+    the same code in all of them.
+    Raises: ConfigError naming a layer of another kind.
+    """
+    found: Log2Softmax | None = None
+    for op in artifact.operators:
+        if not isinstance(op, Log2Softmax):
+            continue
+        found = found or op
+        kinds = [(zero_code(each.log_width, each.base), each.base) for each in (op, found)]
+        if kinds[0] != kinds[1]:
+            raise ConfigError(
+                f"{op.name}: log codes must be of {found.log_width} bits and base {found.base} as "
+                f"in {found.name}, not of {op.log_width} and base {op.base}: an accelerator has "
+                "one kind"
+            )
+    return found
 
 
 def default_lanes(rows: int, cols: int) -> int:

@@ -22,6 +22,10 @@ ZERO_WIDTH = 16
 SCORE_WIDTH = 24
 SCORE_FRACTION = 8
 """Attention scores are signed log2 units with this many fractional bits."""
+SCORE_MIN = -(1 << (SCORE_WIDTH - 1))
+"""Score of a masked key."""
+MASK_GAP = 1 << 16
+"""Every score that is not masked is at least so far above a masked one."""
 
 EXP_FRACTION = 16
 GELU_INDEX_WIDTH = 8

@@ -201,6 +201,11 @@ class Operator:
             raise ArtifactError(f"{self.name}: {what} must be {want}, not {have}")
 
 
+def rounded(product: int, shift: int) -> int:
+    """Magnitude of a product of magnitude `product` after a rounding shift."""
+    return (product + ((1 << shift) >> 1)) >> shift
+
+
 def code_width_field() -> Any:
     """Bits of a code."""
     return choice_field(*CODE_WIDTHS)

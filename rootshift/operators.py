@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from .attention_operators import Log2Softmax, ScoreBias, Scores, ShiftAttention
 from .errors import ArtifactError
 from .formats import (
     ACCUMULATOR_WIDTH,
-    BASES,
     CODE_WIDTHS,
     EMBEDDING_MAX,
     GELU_INDEX_WIDTH,
@@ -21,11 +21,9 @@ from .formats import (
     MULTIPLIER_WIDTH,
     PIXEL_WIDTH,
     RESIDUAL_WIDTH,
-    SCORE_WIDTH,
-    attention_headroom,
     code_max,
+    output_range,
     signed_range,
-    zero_code,
 )
 from .operator_base import (
     Operator,
@@ -35,15 +33,11 @@ from .operator_base import (
     count_field,
     integer_field,
     multiplier_field,
+    rounded,
     shift_field,
     tensor_field,
     zero_field,
 )
-
-
-def _rounded(product: int, shift: int) -> int:
-    """Magnitude of a product of magnitude `product` after a rounding shift."""
-    return (product + ((1 << shift) >> 1)) >> shift
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -104,7 +98,7 @@ class Gemm(Operator):
         self.fits("accumulator", max(high.max(), -low.min()), ACCUMULATOR_WIDTH)
         if self.width == LOGIT_WIDTH:
             extreme = np.maximum(np.abs(high), np.abs(low)) * self.multiplier.astype(np.int64)
-            self.fits("logit", _rounded(int(extreme.max()), self.shift), LOGIT_WIDTH)
+            self.fits("logit", rounded(int(extreme.max()), self.shift), LOGIT_WIDTH)
         if self.width > GELU_INDEX_WIDTH and self.zero:
             raise ArtifactError(
                 f"{self.name}: zero must be 0 at width {self.width}, not {self.zero}"
@@ -125,126 +119,15 @@ class Gemm(Operator):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Scores(Operator):
-    """Query and key codes [T, D] -> scores [heads, T, T] in units of 2^-8 octaves."""
-
-    kind: ClassVar[str] = "scores"
-    operands: ClassVar[int] = 2
-    input_width: int = code_width_field()
-    heads: int = count_field()
-    head_width: int = count_field()
-    query_zero: int = zero_field()
-    multiplier: int = integer_field(1, code_max(MULTIPLIER_WIDTH))
-    shift: int = shift_field()
-
-    def check(self) -> None:
-        largest = code_max(self.input_width)
-        reach = max(abs(self.query_zero), abs(largest - self.query_zero))
-        acc = self.head_width * largest * reach
-        self.fits("accumulator", acc, ACCUMULATOR_WIDTH)
-        self.fits("score", _rounded(acc * self.multiplier, self.shift), SCORE_WIDTH)
-
-    @property
-    def operand_widths(self) -> tuple[int, ...]:
-        return self.input_width, self.input_width
-
-    @property
-    def output_width(self) -> int:
-        return SCORE_WIDTH
-
-    def output_shape(self, *shapes: Shape) -> Shape:
-        tokens, width = shapes[0]
-        self.match("query and key", shapes[1], shapes[0])
-        self.match("width", width, self.heads * self.head_width)
-        return self.heads, tokens, tokens
-
-    def macs(self, *shapes: Shape) -> int:
-        return shapes[0][0] * shapes[0][0] * shapes[0][1]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Log2Softmax(Operator):
-    """Scores [heads, T, keys] -> log codes of the same shape."""
-
-    kind: ClassVar[str] = "log2_softmax"
-    log_width: int = code_width_field()
-    base: str = choice_field(*BASES)
-    offset: int = integer_field(*signed_range(16))
-
-    @property
-    def operand_widths(self) -> tuple[int, ...]:
-        return (SCORE_WIDTH,)
-
-    @property
-    def output_width(self) -> int:
-        return self.log_width
-
-    def output_shape(self, *shapes: Shape) -> Shape:
-        if shapes[0][-1] > EMBEDDING_MAX:
-            raise ArtifactError(
-                f"{self.name}: keys must be at most {EMBEDDING_MAX}, not {shapes[0][-1]}"
-            )
-        return shapes[0]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ShiftAttention(Operator):
-    """Log codes [heads, T, keys] and value codes [keys, D] -> codes [T, D]."""
-
-    kind: ClassVar[str] = "shift_attention"
-    operands: ClassVar[int] = 2
-    input_width: int = code_width_field()
-    log_width: int = code_width_field()
-    base: str = choice_field(*BASES)
-    value_zero: int = zero_field()
-    multiplier_even: int = multiplier_field()
-    multiplier_odd: int = multiplier_field()
-    shift: int = shift_field()
-    zero: int = zero_field()
-    width: int = code_width_field()
-
-    @property
-    def operand_widths(self) -> tuple[int, ...]:
-        return self.log_width, self.input_width
-
-    def check_operands(self, *makers: Operator | None) -> None:
-        super().check_operands(*makers)
-        softmax = makers[0]
-        if not isinstance(softmax, Log2Softmax):
-            raise ArtifactError(f"{self.name}: input {self.inputs[0]} must be log codes")
-        self.match("log_width", self.log_width, softmax.log_width)
-        self.match("base", self.base, softmax.base)
-
-    def output_shape(self, *shapes: Shape) -> Shape:
-        heads, queries, keys = shapes[0]
-        values, width = shapes[1]
-        self.match("keys", values, keys)
-        if width % heads:
-            raise ArtifactError(
-                f"{self.name}: width must be a multiple of {heads} heads, not {width}"
-            )
-        largest = code_max(self.input_width)
-        reach = max(abs(self.value_zero), abs(largest - self.value_zero))
-        headroom = attention_headroom(zero_code(self.log_width, self.base), self.base)
-        total = (keys * reach) << headroom
-        self.fits("sum", total * max(self.multiplier_even, self.multiplier_odd), 63)
-        return queries, width
-
-    def macs(self, *shapes: Shape) -> int:
-        _, queries, keys = shapes[0]
-        return queries * keys * shapes[1][1]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
 class LayerNorm(Operator):
-    """Residual rows [T, N] -> codes [T, N]."""
+    """Residual rows [T, N] -> codes [T, N], or the residual stream (width 16)."""
 
     kind: ClassVar[str] = "layernorm"
     gain: np.ndarray = tensor_field("int16", "channels")
     offset: np.ndarray = tensor_field("int32", "channels")
     shift: int = shift_field()
     epsilon: int = integer_field(1, (1 << 40) - 1)
-    width: int = code_width_field()
+    width: int = choice_field(*CODE_WIDTHS, RESIDUAL_WIDTH)
 
     def output_shape(self, *shapes: Shape) -> Shape:
         self.match("channels", shapes[0][-1], self.gain.size)
@@ -339,11 +222,54 @@ class Pool(Operator):
         return 1, channels
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Requantize(Operator):
+    """Residual rows int16 [T, D] -> codes [T, D]."""
+
+    kind: ClassVar[str] = "requantize"
+    multiplier: int = integer_field(1, code_max(MULTIPLIER_WIDTH))
+    shift: int = shift_field()
+    zero: int = zero_field()
+    width: int = code_width_field()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Gather(Operator):
+    """Codes or residual rows [T, C] -> [tokens, group * C], each row `group` rows side by side.
+
+    Fields: `index` of the rows, -1 for a row that is `fill`, one value per channel.
+    """
+
+    kind: ClassVar[str] = "gather"
+    index: np.ndarray = tensor_field("int32", "tokens", "group")
+    fill: np.ndarray = tensor_field("int16", "channels")
+    width: int = choice_field(*CODE_WIDTHS, RESIDUAL_WIDTH)
+
+    def check(self) -> None:
+        low, high = output_range(self.width)
+        for value in (self.fill.min(), self.fill.max()):
+            if not low <= value <= high:
+                raise ArtifactError(f"{self.name}: fill must be in {low}..{high}, not {value}")
+
+    @property
+    def operand_widths(self) -> tuple[int, ...]:
+        return (self.width,)
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        rows, channels = shapes[0]
+        self.match("channels", channels, self.fill.size)
+        for value in (self.index.min(), self.index.max()):
+            if not -1 <= value < rows:
+                raise ArtifactError(f"{self.name}: index must be in -1..{rows - 1}, not {value}")
+        tokens, group = self.index.shape
+        return tokens, group * channels
+
+
 KINDS: dict[str, Callable[..., Operator]] = {
     cls.kind: cls
     for cls in (
-        Patchify, Gemm, Scores, Log2Softmax, ShiftAttention,
-        LayerNorm, GeluTable, ResidualAdd, Embed, Pool,
+        Patchify, Gemm, Scores, ScoreBias, Log2Softmax, ShiftAttention,
+        LayerNorm, GeluTable, ResidualAdd, Embed, Pool, Requantize, Gather,
     )
 }  # fmt: skip
 

@@ -74,7 +74,7 @@ class Program:
         input, output: where images (uint8 [H][W][C]) and logits (int32) lie.
         segments: name -> offset and size, the memory map.
         shapes: tensor -> shape of one image's, all that the artifact's operators make.
-        rows: tensor that is a row of another -> that tensor and the row.
+        rows: tensor that has the values of another, from a row of it on -> that tensor and the row.
     Raises: ProgramError where the image is shorter than its areas, does not begin with the
     commands, or these do not end with the one END.
     """

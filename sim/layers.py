@@ -10,6 +10,7 @@ from ..artifact import Artifact
 from ..errors import ProgramError
 from ..operators import PIXELS, Operator
 from ..program import Placed, Program
+from ..views import views
 from .timeline import ArrayState, Timeline
 
 WAITS_FOR = {
@@ -22,7 +23,7 @@ WAITS_FOR = {
 REQUANTIZER, END = "requantizer", "end"
 PROGRAM = "program"
 """Who owns what belongs to no product: the reading of the commands."""
-_PRODUCTS, _PREPARES = ("gemm", "scores"), ("patchify", "layernorm", "pool")
+_PRODUCTS, _PREPARES = ("gemm", "scores"), ("patchify", "layernorm", "pool", "gather")
 _NAMED = "STORE", "PATCHIFY", "EMBED", "POOL", "LAYERNORM", "ATTENTION"
 
 
@@ -162,7 +163,7 @@ def _product(artifact: Artifact, readers: Mapping[str, Operator], name: str) -> 
 
 
 def _layer(artifact: Artifact, program: Program, name: str, states: np.ndarray) -> Layer:
-    source = artifact[name].inputs[0]
+    source = views(artifact).stored(artifact[name].inputs[0])
     kind = "patchify" if source == PIXELS else artifact[source].kind
     return Layer(
         name,

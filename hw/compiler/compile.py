@@ -3,11 +3,12 @@
 from math import prod
 
 from ...artifact import Artifact
-from ...buffers import code_tensors
+from ...buffers import code_tensors, pooling
 from ...config import AcceleratorConfig
 from ...errors import ProgramError
+from ...formats import zero_code
 from ...isa import COUNT_WIDTH
-from ...operators import Log2Softmax, Pool
+from ...operators import Log2Softmax
 from ...program import Program
 from .emitter import Emitter
 from .graph import Patches, Step, steps_of
@@ -83,9 +84,7 @@ def _check_images(emitter: Emitter, images: int, batch: int) -> None:
 def _split(artifact: Artifact, steps: list[Step], lowering: Lowering) -> int:
     """The first step from which on the words of patches are free: the one behind the pool."""
     place = {operator.name: at for at, operator in enumerate(artifact.operators)}
-    pools = [place[op.name] for op in artifact.operators if isinstance(op, Pool)]
-    free = min(pools, default=len(place))
-    plan = lowering.plan
+    free, plan = pooling(artifact), lowering.plan
     if any(plan.tensors[name].end >= free for name in plan.body):
         return len(steps)
     late = (at for at, step in enumerate(steps) if place[step.operators()[0].name] >= free)
@@ -93,7 +92,10 @@ def _split(artifact: Artifact, steps: list[Step], lowering: Lowering) -> int:
 
 
 def _check_widths(artifact: Artifact, config: AcceleratorConfig) -> None:
-    """Refuse codes wider than the code buffer's, and other log codes than the hardware's."""
+    """Refuse codes wider than the code buffer's, and other log codes than the hardware's.
+
+    Weights of any width, and the patches, go by digits.
+    """
     for tensor in code_tensors(artifact, config.rows):
         width = artifact[tensor.name].output_width
         if width > config.activation_width:
@@ -103,9 +105,14 @@ def _check_widths(artifact: Artifact, config: AcceleratorConfig) -> None:
             )
     for operator in artifact.operators:
         if isinstance(operator, Log2Softmax):
-            for name in ("log_width", "base"):
-                have, want = getattr(operator, name), getattr(config, name)
-                if have != want:
+            same = {
+                "base": operator.base == config.base,
+                # Wide log codes end at the same code of zero.
+                "log_width": zero_code(operator.log_width, operator.base) == config.log_zero,
+            }
+            for name, equal in same.items():
+                if not equal:
                     raise ProgramError(
-                        f"{operator.name}: {name} must be the hardware's, {want}, not {have}"
+                        f"{operator.name}: {name} must be the hardware's, "
+                        f"{getattr(config, name)}, not {getattr(operator, name)}"
                     )

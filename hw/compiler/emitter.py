@@ -12,6 +12,7 @@ from ...footprint import Space, footprint
 from ...isa import COMMAND_BYTES, Command, Destination, Unit
 from ...operators import Pool
 from ...program import LOGIT_BYTES, Area, Placed, Program
+from ...views import views
 from .hazards import Event, Tracker
 
 ALIGNMENT = 64
@@ -117,7 +118,7 @@ class Emitter:
             places[name] = (at, size)
             at = rounded(at + size, ALIGNMENT)
         image = np.zeros(max(at, rounded(code + READ_AHEAD, ALIGNMENT)), np.uint8)
-        commands = []
+        commands, seen = [], views(artifact)
         for pending in self.pending:
             operands = dict(pending.operands)
             if pending.segment is not None:
@@ -141,6 +142,6 @@ class Emitter:
             rows={
                 op.name: (op.inputs[0], 0)
                 for op in artifact.operators
-                if isinstance(op, Pool) and op.mode == "token"
+                if op.name in seen or (isinstance(op, Pool) and op.mode == "token")
             },
         )

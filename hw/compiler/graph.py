@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass, fields
 
+from ...accelerated import check_accelerated
 from ...artifact import Artifact
-from ...buffers import users
 from ...errors import ProgramError
 from ...formats import GELU_INDEX_WIDTH, LOGIT_WIDTH, RESIDUAL_WIDTH
 from ...operator_base import Operator
 from ...operators import (
     PIXELS,
     Embed,
+    Gather,
     GeluTable,
     Gemm,
     LayerNorm,
@@ -20,6 +21,7 @@ from ...operators import (
     Scores,
     ShiftAttention,
 )
+from ...views import users, views
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Patches(Step):
 
 @dataclass(frozen=True)
 class Norm(Step):
-    """Rows of the stream to codes; after a `pool` it is row 0 alone."""
+    """Rows of the stream to codes; after a `pool` it is row 0 alone, or those in front."""
 
     norm: LayerNorm
     pooled: bool
@@ -79,7 +81,7 @@ class _Matcher:
 
     def __init__(self, artifact: Artifact) -> None:
         self.operators = artifact.operators
-        self.readers = users(artifact)
+        self.readers, self.views = users(artifact), views(artifact)
         self.makers = {operator.name: operator for operator in artifact.operators}
         self.stream: str | None = None
         self.pooled: str | None = None
@@ -109,7 +111,8 @@ class _Matcher:
     def steps(self) -> list[Step]:
         found = [step for op in self.operators if (step := self.step(op)) is not None]
         for operator in self.operators:
-            if operator.name not in self.fused and not isinstance(operator, Pool):
+            still = isinstance(operator, Pool) or operator.name in self.views
+            if operator.name not in self.fused and not still:
                 raise ProgramError(
                     f"{operator.name}: no command of the accelerator makes this {operator.kind} "
                     f"of {', '.join(operator.inputs)}"
@@ -128,6 +131,8 @@ class _Matcher:
             return self.attention(operator)
         if isinstance(operator, Pool):
             return self.pool(operator)
+        if operator.name in self.views.front:
+            self.front(operator)
         return None
 
     def patches(self, patchify: Patchify) -> Step:
@@ -174,6 +179,10 @@ class _Matcher:
         self.only(softmax, ShiftAttention)
         return self.fuse(Attention(scores, softmax, attention))
 
+    def front(self, gather: Gather) -> None:
+        self.reads_stream(gather, gather.inputs[0])
+        self.pooled = gather.name
+
     def pool(self, pool: Pool) -> Step | None:
         self.reads_stream(pool, pool.inputs[0])
         self.pooled = pool.name
@@ -187,6 +196,8 @@ class _Matcher:
 def steps_of(artifact: Artifact) -> list[Step]:
     """The steps, in an order in which each finds its operands made.
 
-    Raises: ProgramError naming an operator that fits no step, and what would fit.
+    Raises: ProgramError naming an operator that fits no step, and what would fit; ArtifactError
+    where the model is not a classifier.
     """
+    check_accelerated(artifact)
     return _Matcher(artifact).steps()

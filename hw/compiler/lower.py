@@ -13,6 +13,7 @@ from ...formats import code_max
 from ...isa import Destination, Mode
 from ...operators import Gemm
 from ...program import LOGIT_BYTES
+from ...views import views
 from .attention import lower_attention
 from .emitter import Emitter
 from .graph import Attention, Mean, Norm, Patches, Product, Step
@@ -24,6 +25,16 @@ BANDS = 4
 """Bands that hide a LayerNorm well; more would stream more weights again."""
 ROW_CYCLES, NORM_LATENCY = 10, 128
 """About the fewest cycles between rows of a LAYERNORM, and from the array's outputs to codes."""
+
+
+def side_by_side(tensor: CodeTensor, channels: int) -> np.ndarray:
+    """Places of K where an image's tokens are read as one, word after word; int32, -1 for fill.
+
+    Word after word is token by token within each tile; channel n of token t is `t * channels + n`.
+    """
+    places = tensor.channels.reshape(tensor.tiles, 1, tensor.rows)
+    token = np.arange(tensor.tokens, dtype=np.int32)[:, None]
+    return np.where(places < 0, -1, token * channels + places).reshape(-1)
 
 
 class Lowering(Products):
@@ -43,13 +54,13 @@ class Lowering(Products):
     ) -> None:
         super().__init__(artifact, config, emitter, batch)
         self.bands, self.norm_bands = PatchBands(self, patches), norm_bands
-        self.stream_tokens = len(patches.embed.position)
+        self.stream_tokens, self.views = len(patches.embed.position), views(artifact)
         # Normalizations whose last band may be at work when their first product begins.
         self.late: dict[str, tuple[Norm, range]] = {}
 
     def row_stride(self, stream: str) -> int:
         """Words between rows of a stream: a pooled row lies where its image's first one lay."""
-        tokens, channels = self.artifact.shapes()[stream]
+        tokens, channels = self.artifact.shapes()[self.views.front.get(stream, stream)]
         apart = self.stream_tokens // tokens if self.batch > 1 else 1
         return apart * self.chunks(channels)
 
@@ -85,7 +96,8 @@ class Lowering(Products):
         if isinstance(step, Patches):
             self.bands.embed(image)
         elif isinstance(step, Norm):
-            self.norm(step, image)
+            for part in range(self.plan.tensors[step.norm.name].parts):
+                self.norm(step, image, part=part)
         elif isinstance(step, Product):
             self.layer(step, image, norm)
         elif isinstance(step, Attention):
@@ -93,13 +105,18 @@ class Lowering(Products):
         elif isinstance(step, Mean):
             self.mean(step, image)
 
-    def norm(self, step: Norm, image: int, rows: range | None = None) -> None:
-        """FETCH of parameters and LAYERNORM, of all rows or of some; the first brings them."""
+    def norm(self, step: Norm, image: int, rows: range | None = None, part: int = 0) -> None:
+        """FETCH of parameters and LAYERNORM, of all rows or of some; the first brings them.
+
+        Parameters: `part`, the image of the batch, where each lies on its own.
+        """
         norm, tensor = step.norm, self.plan.tensors[step.norm.name]
         rows = range(tensor.tokens) if rows is None else rows
         lanes, beat = self.config.lanes, self.emitter.beat
         stride = self.row_stride(norm.inputs[0])
-        if not rows.start:
+        first = part * self.stream_tokens * self.chunks(norm.gain.size)
+        keep = bool(rows.start or part)
+        if not keep:
             self.emitter.fetch(
                 f"{norm.name}.parameters",
                 lambda: pack_layernorm(norm.gain, norm.offset, lanes, beat),
@@ -108,19 +125,19 @@ class Lowering(Products):
         self.emitter.command(
             "LAYERNORM",
             {
-                "keep": int(rows.start > 0),
-                "base": rows.start * stride,
+                "keep": int(keep),
+                "base": first + rows.start * stride,
                 "row_stride": stride,
                 "rows": len(rows),
                 "channels": norm.gain.size,
                 "epsilon": norm.epsilon,
                 "shift": norm.shift,
                 "high": code_max(norm.width),
-                "out": self.base[norm.name] + rows.start,
+                "out": self.base[norm.name] + part * tensor.tokens * tensor.tiles + rows.start,
                 "stride": tensor.tokens,
             },
             operators=(norm.name,),
-            image=image,
+            image=image + part,
             channels=tensor.channels,
             token=rows.start,
         )
@@ -202,11 +219,11 @@ class Lowering(Products):
     def layer(self, step: Product, image: int, norm: Norm | None) -> None:
         """A product of code tensors, through its table where it has one."""
         gemm, emitter = step.gemm, self.emitter
-        source = self.plan.tensors[gemm.inputs[0]]
         outputs, shift = tiled(len(gemm.weight), 1, 1), 0
         if gemm is self.artifact.operators[-1]:
-            self.logits(gemm, source, outputs, image)
+            self.logits(gemm, outputs, image)
             return
+        source = self.plan.tensors[gemm.inputs[0]]
         if step.gelu is not None:
             table = step.gelu.table
             emitter.fetch(f"{step.gelu.name}.table", table.tobytes, Destination.GELU_TABLE)
@@ -245,19 +262,23 @@ class Lowering(Products):
             image=image,
         )
 
-    def logits(self, gemm: Gemm, source: CodeTensor, outputs: np.ndarray, image: int) -> None:
+    def logits(self, gemm: Gemm, outputs: np.ndarray, image: int) -> None:
         """The last product, image by image: a STORE takes the logits of one token."""
-        emitter, tokens = self.emitter, source.tokens // self.batch
+        emitter, name = self.emitter, self.views.stored(gemm.inputs[0])
+        source = self.plan.tensors[name]
+        if name == gemm.inputs[0]:
+            tokens = apart = source.tokens // self.batch
+            shape = {"stride": source.tokens, "tokens": tokens, "tiles": source.tiles}
+            inputs = source.channels
+        else:
+            inputs = side_by_side(source, self.artifact.shapes()[name][1])
+            apart = source.tokens * source.tiles
+            shape = {"stride": 1, "tokens": 1, "tiles": apart}
         for place in range(self.batch):
             self.product(
                 gemm,
-                {
-                    "base": self.base[source.name] + place * tokens,
-                    "stride": source.tokens,
-                    "tokens": tokens,
-                    "tiles": source.tiles,
-                },
-                source.channels,
+                {"base": self.base[name] + place * apart} | shape,
+                inputs,
                 {
                     "mode": Mode.LOGITS,
                     "offset": (image + place) * emitter.output_stride,

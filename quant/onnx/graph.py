@@ -101,6 +101,11 @@ class Graph:
         sizes = self.constant(f"{name}.shape", np.array((0, *shape), np.int64))
         return self.node("Reshape", value, sizes, name=name)
 
+    def unsqueeze(self, value: str, axes: tuple[int, ...], name: str) -> str:
+        """The same numbers with new axes of size 1 at `axes` of the result."""
+        places = self.constant(f"{name}.axes", np.array(axes, np.int64))
+        return self.node("Unsqueeze", value, places, name=name)
+
     def proto(self, name: str, inputs: Infos, outputs: Infos, values: Infos) -> GraphProto:
         """The finished graph.
 

@@ -16,6 +16,7 @@ from ...formats import (
     BASES,
     NORM_FRACTION,
     SCORE_FRACTION,
+    SCORE_MIN,
     attention_headroom,
     code_max,
     zero_code,
@@ -24,13 +25,16 @@ from ...operator_base import Operator, Shape
 from ...operators import (
     PIXELS,
     Embed,
+    Gather,
     GeluTable,
     Gemm,
     LayerNorm,
     Log2Softmax,
     Patchify,
     Pool,
+    Requantize,
     ResidualAdd,
+    ScoreBias,
     Scores,
     ShiftAttention,
 )
@@ -39,14 +43,17 @@ from .graph import DOMAIN, IR_VERSION, OPSET, Graph, log_softmax_codes
 BATCH = "batch"
 """Name of the number of images, which is open."""
 LOGITS = "logits"
+FEATURES = "features"
 
 
 def onnx_model(artifact: Artifact) -> ModelProto:
-    """An ONNX model of `FakeModel(artifact).logits`.
+    """An ONNX model of `FakeModel(artifact)`.
 
-    Input `pixels` uint8 [batch, H, W, C]; output `logits` float32 [batch, classes]. The tensor of
-    an operator has its name, that of an array of its own `<operator>.<field>`. Weights are stored
-    transposed, [depth, channels]. Equal artifacts give equal models.
+    Input `pixels` uint8 [batch, H, W, C]; output `logits` float32 [batch, classes] of a classifier,
+    `<output>/features` float32 [batch, rows, channels], real values, for each output of a feature
+    extractor. The tensor of an operator has its name, that of an array of its own
+    `<operator>.<field>`. Weights are stored transposed, [depth, channels]; the fill of a gather
+    that fills nothing is left out. Equal artifacts give equal models.
     Raises: OutputError where the model is larger than one ONNX file can be.
     """
     builder = _Builder(artifact)
@@ -81,21 +88,22 @@ class _Builder:
         self.g = Graph()
         # Taken first, so that nothing between operators has the name of one.
         self.values = {PIXELS: self.g.name(PIXELS)}
-        self.logits = self.g.name(LOGITS)
+        self.outputs = {
+            output.name: self.g.name(
+                LOGITS if artifact.is_classifier else f"{output.name}/{FEATURES}"
+            )
+            for output in artifact.outputs
+        }
 
     def graph(self) -> onnx.GraphProto:
         g, operators = self.g, self.artifact.operators
         for op in operators:
             self.values[op.name] = self.execute(op, *(self.values[name] for name in op.inputs))
-        last = operators[-1]
-        scaled = g.node("Mul", self.values[last.name], g.scalar(last.scale), name="logits/scaled")
-        classes = self.shapes[last.name][-1]
-        sizes = g.constant("logits.shape", np.array((0, classes), np.int64))
-        g.nodes.append(helper.make_node("Reshape", [scaled, sizes], [self.logits], self.logits))
+        outputs = [self.output(name, shown) for name, shown in self.outputs.items()]
         return g.proto(
             "rootshift",
             [_info(self.values[PIXELS], TensorProto.UINT8, self.shapes[PIXELS])],
-            [_info(self.logits, TensorProto.FLOAT, (classes,))],
+            outputs,
             [
                 _info(
                     self.values[op.name],
@@ -105,6 +113,19 @@ class _Builder:
                 for op in operators
             ],
         )
+
+    def output(self, name: str, shown: str) -> onnx.ValueInfoProto:
+        """Real values of the tensor `name` as the output `shown`; logits without their one row."""
+        g, shape = self.g, self.shapes[name]
+        value, step = self.values[name], g.scalar(self.artifact[name].scale)
+        if self.artifact.is_classifier:
+            shape = shape[1:]
+            scaled = g.node("Mul", value, step, name="logits/scaled")
+            sizes = g.constant("logits.shape", np.array((0, *shape), np.int64))
+            g.nodes.append(helper.make_node("Reshape", [scaled, sizes], [shown], shown))
+        else:
+            g.nodes.append(helper.make_node("Mul", [value, step], [shown], shown))
+        return _info(shown, TensorProto.FLOAT, shape)
 
     def execute(self, op: Operator, *inputs: str) -> str:
         match op:
@@ -116,6 +137,8 @@ class _Builder:
                 return self.layernorm(op, *inputs)
             case Scores():
                 return self.scores(op, *inputs)
+            case ScoreBias():
+                return self.score_bias(op, *inputs)
             case Log2Softmax():
                 return self.log2_softmax(op, *inputs)
             case ShiftAttention():
@@ -128,6 +151,10 @@ class _Builder:
                 return self.embed(op, *inputs)
             case Pool():
                 return self.pool(op, *inputs)
+            case Requantize():
+                return self.requantize(op, *inputs)
+            case Gather():
+                return self.gather(op, *inputs)
         raise TypeError(f"{op.name}: no ONNX for {op.kind}")
 
     def patchify(self, op: Patchify, pixels: str) -> str:
@@ -174,23 +201,44 @@ class _Builder:
         # The offset carries the half that turns the shift's floor into rounding.
         offset = g.node("Sub", offset, g.scalar(0.5), name=f"{name}/offset")
         x = g.node("Mul", x, gain, name=f"{name}/scaled")
+        if op.width > 8:
+            return g.node("Add", x, offset, name=name)
         x = g.node("Add", x, offset, name=f"{name}/shifted")
         return g.codes(x, code_max(op.width), name)
 
-    def heads(self, value: str, tokens: int, heads: int, perm: tuple[int, ...], name: str) -> str:
-        """Float [batch, tokens, heads * width], split by heads, axes in the order of `perm`."""
-        split = self.g.reshape(value, (tokens, heads, -1), f"{name}/split")
+    def heads(
+        self, value: str, shape: Shape, windows: int, heads: int, perm: tuple[int, ...], name: str
+    ) -> str:
+        """Float [batch, *shape], split into [batch, windows, T, heads, width], axes as `perm`."""
+        rows, width = shape
+        sizes = (windows, rows // windows, heads, width // heads)
+        split = self.g.reshape(value, sizes, f"{name}/split")
         return self.g.node("Transpose", split, name=f"{name}/heads", perm=perm)
 
     def scores(self, op: Scores, query: str, key: str) -> str:
         g, name = self.g, op.name
-        tokens = self.shapes[op.inputs[0]][0]
         query = g.node("Sub", g.real(query), g.scalar(op.query_zero), name=f"{name}/query")
-        query = self.heads(query, tokens, op.heads, (0, 2, 1, 3), f"{name}/query")
-        key = self.heads(g.real(key), tokens, op.heads, (0, 2, 3, 1), f"{name}/key")
-        total = g.node("MatMul", query, key, name=f"{name}/sum")
+        parts = self.shapes[op.inputs[0]], op.windows, op.heads
+        query = self.heads(query, *parts, (0, 1, 3, 2, 4), f"{name}/query")
+        key = self.heads(g.real(key), *parts, (0, 1, 3, 4, 2), f"{name}/key")
+        total = g.node("MatMul", query, key, name=f"{name}/products")
+        total = g.reshape(total, self.shapes[name], f"{name}/sum")
         factor = op.multiplier * 2.0 ** (-op.shift - SCORE_FRACTION)
         return g.node("Mul", total, g.scalar(factor), name=name)
+
+    def score_bias(self, op: ScoreBias, score: str) -> str:
+        g, name, tokens = self.g, op.name, op.region.shape[1]
+        score = g.reshape(score, (op.windows, op.heads, tokens, tokens), f"{name}/windows")
+        bias = g.integers(f"{name}.bias", op.bias, 2.0**-SCORE_FRACTION)
+        biased = g.node("Add", score, bias, name=f"{name}/biased")
+        region = g.constant(f"{name}.region", op.region)
+        region = g.node("Cast", region, name=f"{name}/region", to=TensorProto.INT32)
+        queries = g.unsqueeze(region, (1, 3), f"{name}/queries")
+        keys = g.unsqueeze(region, (1, 2), f"{name}/keys")
+        seen = g.node("Equal", queries, keys, name=f"{name}/seen")
+        least = g.scalar(SCORE_MIN * 2.0**-SCORE_FRACTION)
+        masked = g.node("Where", seen, biased, least, name=f"{name}/masked")
+        return g.reshape(masked, self.shapes[name], name)
 
     def log2_softmax(self, op: Log2Softmax, score: str) -> str:
         return self.g.node(
@@ -202,17 +250,20 @@ class _Builder:
 
     def shift_attention(self, op: ShiftAttention, code: str, value: str) -> str:
         g, name = self.g, op.name
-        heads, _, keys = self.shapes[op.inputs[0]]
+        matrices, queries, keys = self.shapes[op.inputs[0]]
+        windows, heads = op.windows, matrices // op.windows
         zero = zero_code(op.log_width, op.base)
         powers = np.exp2(np.arange(zero + 1) / -BASES[op.base]).astype(np.float32)
         powers[-1] = 0.0
         table = g.constant(f"{name}.powers", powers)
         code = g.node("Cast", code, name=f"{name}/index", to=TensorProto.INT32)
-        power = g.node("Gather", table, code, name=f"{name}/power")
+        power = g.node("Gather", table, code, name=f"{name}/powers")
+        power = g.reshape(power, (windows, heads, queries, keys), f"{name}/power")
         value = g.node("Sub", g.real(value), g.scalar(op.value_zero), name=f"{name}/value")
-        value = self.heads(value, keys, heads, (0, 2, 1, 3), f"{name}/value")
+        shape = self.shapes[op.inputs[1]]
+        value = self.heads(value, shape, windows, heads, (0, 1, 3, 2, 4), f"{name}/value")
         mixed = g.node("MatMul", power, value, name=f"{name}/mixed")
-        mixed = g.node("Transpose", mixed, name=f"{name}/merged", perm=(0, 2, 1, 3))
+        mixed = g.node("Transpose", mixed, name=f"{name}/merged", perm=(0, 1, 3, 2, 4))
         mixed = g.reshape(mixed, self.shapes[name], f"{name}/rows")
         factor = op.multiplier_even * 2.0 ** (attention_headroom(zero, op.base) - op.shift)
         scaled = g.node("Mul", mixed, g.scalar(factor), name=f"{name}/scaled")
@@ -246,6 +297,26 @@ class _Builder:
             return g.node("Slice", x, *bounds, name=name)
         rows = g.node("Slice", x, *bounds, name=f"{name}/rows")
         return g.node("ReduceMean", rows, bounds[2], name=name, keepdims=1)
+
+    def requantize(self, op: Requantize, x: str) -> str:
+        g, name = self.g, op.name
+        factor = g.scalar(op.multiplier * 2.0**-op.shift)
+        scaled = g.node("Mul", x, factor, name=f"{name}/scaled")
+        shifted = g.node("Add", scaled, g.scalar(op.zero), name=f"{name}/shifted")
+        return g.codes(shifted, code_max(op.width), name)
+
+    def gather(self, op: Gather, x: str) -> str:
+        g, name, kind = self.g, op.name, TensorProto.UINT8 if op.width <= 8 else TensorProto.FLOAT
+        index = g.constant(f"{name}.index", op.index)
+        # Number -1 is the last row, which the fill then replaces.
+        rows = g.node("Gather", x, index, name=f"{name}/rows", axis=1)
+        if op.index.min() < 0:
+            fill = g.constant(f"{name}.fill", op.fill)
+            fill = g.node("Cast", fill, name=f"{name}/fill", to=kind)
+            filled = g.node("Less", index, g.scalar(0, np.int32), name=f"{name}/filled")
+            filled = g.unsqueeze(filled, (2,), f"{name}/places")
+            rows = g.node("Where", filled, fill, rows, name=f"{name}/whole")
+        return g.reshape(rows, self.shapes[name], name)
 
 
 def _info(name: str, kind: int, shape: Shape) -> onnx.ValueInfoProto:

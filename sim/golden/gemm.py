@@ -57,25 +57,32 @@ def scores(
     query_zero: int,
     multiplier: int,
     shift: int,
+    windows: int = 1,
 ) -> np.ndarray:
     """Attention scores in units of 2^-8 octaves, without the terms that are constant along a row.
 
-    Parameters: `query` and `key` uint8 [.., T, D], heads side by side.
-    Returns: int32 [.., heads, T, T]; they fit 24 bits, so nothing saturates.
+    Parameters: `query` and `key` uint8 [.., windows * T, D], heads side by side.
+    Returns: int32 [.., windows * heads, T, T]; they fit 24 bits, so nothing saturates.
     """
     # Keys are the moving operand, queries the stationary one, as in the array.
-    acc = product(split_heads(key, heads), split_heads(query, heads), query_zero)
+    held, moving = (split_heads(x, heads, windows) for x in (query, key))
+    acc = product(moving, held, query_zero)
     return requantizer(
         np.swapaxes(acc, -1, -2), multiplier=multiplier, shift=shift, zero=0, width=SCORE_WIDTH
     )[0]
 
 
-def split_heads(x: np.ndarray, heads: int) -> np.ndarray:
-    """[.., T, heads * d] -> [.., heads, T, d]."""
-    return np.moveaxis(x.reshape(*x.shape[:-1], heads, -1), -2, -3)
+def split_heads(x: np.ndarray, heads: int, windows: int = 1) -> np.ndarray:
+    """[.., windows * T, heads * d] -> [.., windows * heads, T, d], window by window."""
+    *lead, rows, width = x.shape
+    tokens, head_width = rows // windows, width // heads
+    split = np.swapaxes(x.reshape(*lead, windows, tokens, heads, head_width), -3, -2)
+    return split.reshape(*lead, windows * heads, tokens, head_width)
 
 
-def merge_heads(x: np.ndarray) -> np.ndarray:
-    """[.., heads, T, d] -> [.., T, heads * d]."""
-    moved = np.moveaxis(x, -3, -2)
-    return moved.reshape(*moved.shape[:-2], -1)
+def merge_heads(x: np.ndarray, windows: int = 1) -> np.ndarray:
+    """[.., windows * heads, T, d] -> [.., windows * T, heads * d]."""
+    *lead, matrices, tokens, head_width = x.shape
+    heads = matrices // windows
+    merged = np.swapaxes(x.reshape(*lead, windows, heads, tokens, head_width), -3, -2)
+    return merged.reshape(*lead, windows * tokens, heads * head_width)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...formats import NORM_FRACTION, ROOT_WIDTH, output_range
-from .requantizer import saturate
+from .requantizer import output_dtype, saturate
 
 
 def bit_length(value: np.ndarray) -> np.ndarray:
@@ -54,14 +54,14 @@ def layernorm(
     epsilon: int,
     width: int,
 ) -> tuple[np.ndarray, int]:
-    """LayerNorm and its output quantizer.
+    """LayerNorm and its output quantizer; of `width` 16 the output is the residual stream.
 
     Parameters: `x` int16 [.., N]; `gain` int16 [N]; `offset` int32 [N]; `shift` 0..47.
-    Returns: uint8 codes [.., N] of `width` bits and the number of saturated values.
+    Returns: [.., N] of `width` bits, uint8 codes or int16, and the number of saturated values.
     """
     scaled = normalize(x, epsilon)
     scaled *= gain
     scaled += offset
     scaled >>= shift
     clamped, saturated = saturate(scaled, *output_range(width))
-    return clamped.astype(np.uint8), saturated
+    return clamped.astype(output_dtype(width)), saturated

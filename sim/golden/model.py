@@ -1,4 +1,4 @@
-"""The golden integer model: executes an artifact, pixels to logits, keeping what is asked for."""
+"""The golden integer model: executes an artifact, pixels to outputs, keeping what is asked for."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -11,12 +11,15 @@ import numpy as np
 from ...artifact import Artifact
 from ...operator_base import Operator
 from ...operators import PIXELS
+from .gather import gather
 from .gelu_table import gelu_table
 from .gemm import gemm, scores
 from .layernorm import layernorm
 from .log2_softmax import log2_softmax
 from .patchify import patchify
+from .requantizer import requantize
 from .residual_add import embed, pool, residual_add
+from .score_bias import score_bias
 from .shift_attention import shift_attention
 
 _ROWS = 256
@@ -26,6 +29,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "patchify": patchify,
     "gemm": gemm,
     "scores": scores,
+    "score_bias": score_bias,
     "log2_softmax": log2_softmax,
     "shift_attention": shift_attention,
     "layernorm": layernorm,
@@ -33,6 +37,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "residual_add": residual_add,
     "embed": embed,
     "pool": pool,
+    "requantize": requantize,
+    "gather": gather,
 }
 """Kind of operator -> golden function; its keyword arguments are fields of the operator."""
 
@@ -53,19 +59,27 @@ def execute(operator: Operator, *inputs: np.ndarray) -> tuple[np.ndarray, int]:
 class Inference:
     """What one run gives.
 
-    Fields: `logits` int32 [images, classes]; `tensors` the kept tensors, [images, ...];
-    `saturated` operator name -> number of clamped values.
+    Fields: `outputs` of the artifact by name, integers [images, ...]; `tensors` the kept tensors,
+    [images, ...]; `saturated` operator name -> number of clamped values.
     """
 
-    logits: np.ndarray
+    outputs: dict[str, np.ndarray]
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     saturated: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def logits(self) -> np.ndarray:
+        """int32 [images, classes] of a classifier; ValueError where the outputs are features."""
+        (output, *others) = self.outputs.values()
+        if others or output.dtype != np.int32:
+            raise ValueError(f"outputs must be logits, not the features {', '.join(self.outputs)}")
+        return output.reshape(len(output), -1)
 
 
 def join(parts: Sequence[Inference], keep: Collection[str]) -> Inference:
     """One inference of the images of several, in order."""
     return Inference(
-        np.concatenate([part.logits for part in parts]),
+        {name: np.concatenate([p.outputs[name] for p in parts]) for name in parts[0].outputs},
         {name: np.concatenate([part.tensors[name] for part in parts]) for name in keep},
         sum((part.saturated for part in parts), Counter()),
     )
@@ -79,7 +93,7 @@ class GoldenModel:
 
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
-        tokens = max(shape[0] for name, shape in artifact.shapes().items() if name != PIXELS)
+        tokens = max(shape[0] for shape in artifact.shapes().values() if len(shape) == 2)
         # Small models go through several images at a time; more would only leave the cache.
         self._images = max(1, _ROWS // tokens)
         self._last_use = {
@@ -116,7 +130,8 @@ class GoldenModel:
 
     def _infer(self, pixels: np.ndarray, keep: Collection[str]) -> Inference:
         tensors = {PIXELS: pixels}
-        kept = {PIXELS: pixels} if PIXELS in keep else {}
+        outputs = [output.name for output in self.artifact.outputs]
+        found = {PIXELS: pixels}
         saturated: Counter[str] = Counter()
         for position, operator in enumerate(self.artifact.operators):
             inputs = [tensors[name] for name in operator.inputs]
@@ -124,9 +139,13 @@ class GoldenModel:
             tensors[operator.name] = output
             if clamped:
                 saturated[operator.name] += clamped
-            if operator.name in keep:
-                kept[operator.name] = output
+            if operator.name in keep or operator.name in outputs:
+                found[operator.name] = output
             for name in operator.inputs:
                 if self._last_use[name] == position:
                     tensors.pop(name, None)
-        return Inference(output.reshape(len(pixels), -1), kept, saturated)
+        return Inference(
+            {name: found[name] for name in outputs},
+            {name: found[name] for name in keep},
+            saturated,
+        )

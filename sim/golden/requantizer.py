@@ -47,3 +47,14 @@ def requantizer(
     scaled, saturated = saturate(scaled, low - zero, high - zero)
     scaled += zero
     return scaled.astype(output_dtype(width)), saturated
+
+
+def requantize(
+    x: np.ndarray, *, multiplier: int, shift: int, zero: int, width: int
+) -> tuple[np.ndarray, int]:
+    """Residual rows to codes: the requantizer without sums.
+
+    Parameters: `x` int16 of any shape; the rest as in `requantizer`.
+    Returns: uint8 codes of the same shape and the number of saturated values.
+    """
+    return requantizer(x, multiplier=multiplier, shift=shift, zero=zero, width=width)

@@ -28,25 +28,27 @@ def shift_attention(
     shift: int,
     zero: int,
     width: int,
+    windows: int = 1,
 ) -> tuple[np.ndarray, int]:
     """Probability codes times values, by shifts.
 
-    Parameters: `probability` uint8 [.., heads, T, keys], log codes; `value` uint8 [.., keys, D],
-    heads side by side; multipliers unsigned 16 bits; `shift` 0..47.
-    Returns: uint8 codes [.., T, D] and the number of saturated values.
+    Parameters: `probability` uint8 [.., windows * heads, T, keys], log codes; `value` uint8
+    [.., windows * keys, D], heads side by side; multipliers unsigned 16 bits; `shift` 0..47.
+    Returns: uint8 codes [.., windows * T, D] and the number of saturated values.
     """
-    centered = split_heads(value.astype(np.int32) - value_zero, probability.shape[-3])
+    heads = probability.shape[-3] // windows
+    centered = split_heads(value.astype(np.int32) - value_zero, heads, windows)
     code = probability.astype(np.intp)
     scaled = np.int64((1 << shift) >> 1)
     for parity, multiplier in ((0, multiplier_even), (1, multiplier_odd)):
         if parity >= BASES[base]:
             continue
         weight = powers(log_width, base, parity)
-        bound = int(weight.max()) * int(np.abs(centered).max()) * value.shape[-2]
+        bound = int(weight.max()) * int(np.abs(centered).max()) * probability.shape[-1]
         dtype = exact_dtype(bound)
         # Contiguous operands, or NumPy multiplies without BLAS.
         operand = np.ascontiguousarray(centered, dtype)
         total = weight.astype(dtype)[code] @ operand
         scaled = scaled + total.astype(np.int64) * multiplier
     clamped, saturated = saturate((scaled >> shift) + zero, *output_range(width))
-    return merge_heads(clamped.astype(np.uint8)), saturated
+    return merge_heads(clamped.astype(np.uint8), windows), saturated

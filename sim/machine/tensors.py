@@ -1,6 +1,7 @@
 """From the beats that the probes give, of the machine or of the RTL, to the artifact's tensors."""
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 
@@ -53,7 +54,9 @@ class _Reader:
             if self.at[name] != len(beats):
                 raise ValueError(f"{name}: beats must be {self.at[name]}, not {len(beats)}")
         for name, (source, row) in self.program.rows.items():
-            self.made[name] = self.made[source][:, row : row + 1]
+            shape = self.program.shapes[name]
+            values = self.made[source][:, row:].reshape(self.program.images, -1)
+            self.made[name] = values[:, : prod(shape)].reshape(-1, *shape)
         return {name: self.made[name] for name in self.program.shapes if name in self.made}
 
     def take(self, probe: str, *shape: int) -> np.ndarray:

@@ -93,6 +93,7 @@ def sizes(draw: st.DrawFn) -> Size:
     """Models of up to 65 tokens and three blocks, of widths that fill no array."""
     patch, heads = draw(integers(1, 4)), draw(integers(1, 4))
     prefix = draw(integers(0, 3))
+    pools = ["avg"] + ["token"] * (prefix > 0) + ["distilled"] * (prefix > 1)
     return Size(
         image=(
             patch * draw(integers(1, 8)),
@@ -105,7 +106,7 @@ def sizes(draw: st.DrawFn) -> Size:
         hidden=draw(integers(1, 60)),
         depth=draw(integers(1, 3)),
         prefix=prefix,
-        pool=draw(st.sampled_from(["token", "avg"])) if prefix else "avg",
+        pool=draw(st.sampled_from(pools)),
         # Many of them fill the queues of writes.
         classes=draw(st.one_of(integers(1, 24), integers(150, 300))),
     )

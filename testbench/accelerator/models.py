@@ -20,6 +20,9 @@ SIZES = {
     "no class token": Size(
         image=(10, 6, 1), patch=2, width=16, heads=1, hidden=50, prefix=0, pool="avg", classes=3
     ),
+    "distilled": Size(
+        image=(8, 12, 1), width=21, heads=3, hidden=30, prefix=2, pool="distilled", classes=11
+    ),
 }
 """Widths, heads, tokens and classes that are no multiples of any array."""
 
@@ -33,7 +36,7 @@ def digits(bits: str, base: str = "sqrt2") -> Artifact:
         lambda preprocessing: digits_images("calibration", preprocessing),
         Bits.parse(bits),
         base=base,
-        rounding="nearest",
+        method="repq",
     )
 
 

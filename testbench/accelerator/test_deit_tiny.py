@@ -34,7 +34,7 @@ def test_real_images(shared: Path) -> None:
         shared / "data" / "deit_tiny" / f"{MODEL}.safetensors",
         lambda preprocessing: ImageSet.from_csv(labels, preprocessing, split="calibration"),
         Bits.parse("W4A4"),
-        rounding="nearest",
+        method="repq",
     )
     config = AcceleratorConfig.for_artifact(artifact, "16x16")
     images = ImageSet.from_csv(labels, artifact.preprocessing, split="evaluation")

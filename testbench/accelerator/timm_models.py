@@ -85,7 +85,7 @@ def quantized(
     pixels = images_for(model, CALIBRATION_IMAGES + images, seed)
     said = ""
     try:
-        found = exported(model, pixels[:CALIBRATION_IMAGES], bits, base, "nearest")
+        found = exported(model, pixels[:CALIBRATION_IMAGES], bits, base, "repq")
     except (ArtifactError, CalibrationError) as error:
         said = str(error)
     if said:

@@ -10,12 +10,14 @@ import pytest
 from rootshift.artifact import Artifact
 
 from ..random_model import Size, random_artifact
+from ..random_swin import random_swin
 from ..seeds import generator
 from .tampering import MANIFEST, TENSORS, read, refused
 
 
 def assert_equal(a: Artifact, b: Artifact) -> None:
     assert (dict(a.source), a.bits, a.preprocessing) == (dict(b.source), b.bits, b.preprocessing)
+    assert a.outputs == b.outputs
     assert len(a.operators) == len(b.operators)
     for x, y in zip(a.operators, b.operators, strict=True):
         assert type(x) is type(y)
@@ -33,6 +35,18 @@ def assert_equal(a: Artifact, b: Artifact) -> None:
 def test_what_is_saved_comes_back(bits: str, base: str, tmp_path: Path) -> None:
     size = Size(image=(4, 8, 3), depth=2, pool="avg")
     artifact = random_artifact(generator(), size, bits=bits, base=base)
+    comes_back(artifact, tmp_path)
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_windows_and_feature_maps_come_back(features: bool, tmp_path: Path) -> None:
+    artifact = random_swin(generator(), features=features)
+    comes_back(artifact, tmp_path)
+    assert artifact.is_classifier is not features
+
+
+def comes_back(artifact: Artifact, tmp_path: Path) -> None:
+    """Equal when loaded, and equal files when saved again."""
     artifact.save(tmp_path / "a")
     loaded = Artifact.load(tmp_path / "a")
     assert_equal(artifact, loaded)
@@ -56,6 +70,7 @@ def test_awkward_sources_come_back(artifact: Artifact, saved: Path) -> None:
         bits=artifact.bits,
         preprocessing=artifact.preprocessing,
         operators=artifact.operators,
+        outputs=artifact.outputs,
     )
     changed.save(saved)
     assert Artifact.load(saved).source == source
@@ -122,11 +137,11 @@ def test_files_of_two_artifacts_are_not_mixed(saved: Path, tmp_path: Path) -> No
     refused(saved, r"tensors\.safetensors: altered or truncated: digest does not match")
 
 
-@pytest.mark.parametrize("schema", [2, 0, "1", True, 1.0, None, [1]])
+@pytest.mark.parametrize("schema", [1, 3, 0, "1", True, 1.0, None, [1]])
 def test_another_schema_is_refused_before_all_else(saved: Path, schema: Any) -> None:
     (saved / MANIFEST).write_text(json.dumps({"schema": schema, "new": "layout"}))
     (saved / TENSORS).unlink()
-    refused(saved, rf"schema must be 1, not {'True' if schema is True else ''}")
+    refused(saved, rf"schema must be 2, not {'True' if schema is True else ''}")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", "null", '"x"', "{}", "{", "\xff", "[" * 100_000])

@@ -217,6 +217,34 @@ CHANGES: dict[str, tuple[Callable[..., object], str]] = {
         lambda manifest, _: manifest.update(license="MIT"),
         r"manifest\.json: field 'license' is unknown",
     ),
+    "no outputs": (
+        lambda manifest, _: manifest.update(outputs=[]),
+        r"outputs must not be empty",
+    ),
+    "output as text": (
+        lambda manifest, _: manifest.update(outputs=["head"]),
+        r"output must be of type dict, not 'head'",
+    ),
+    "output without a prefix": (
+        lambda manifest, _: manifest["outputs"][0].pop("prefix"),
+        r"output: field 'prefix' is missing",
+    ),
+    "grid of null": (
+        lambda manifest, _: manifest["outputs"][0].update(grid=None),
+        r"output: grid must be of type list, not None",
+    ),
+    "logits behind a prefix": (
+        lambda manifest, _: manifest["outputs"][0].update(prefix=1),
+        r"output head: prefix must be 0, not 1",
+    ),
+    "output of nothing": (
+        lambda manifest, _: manifest["outputs"][0].update(name="tail"),
+        r"output tail: must be the name of an operator",
+    ),
+    "logits in the middle": (
+        lambda manifest, _: manifest["outputs"][0].update(name="norm"),
+        r"output norm: logits must be the last operator's, head's",
+    ),
     "source of text": (
         lambda manifest, _: manifest.update(source="timm"),
         r"manifest\.json: source must be of type dict, not 'timm'",

@@ -14,6 +14,7 @@ from rootshift.errors import ArtifactError
 from rootshift.sim.golden.model import GoldenModel
 
 from ..random_model import Size, random_artifact, random_pixels
+from ..random_swin import random_swin
 from ..seeds import explored
 from .tampering import MANIFEST, read, write
 
@@ -68,7 +69,8 @@ def loads_and_runs_or_refuses(directory: Path) -> None:
     pixels = random_pixels(np.random.default_rng(0), artifact, 3)
     shapes = artifact.shapes()
     inference = GoldenModel(artifact).run(pixels, keep=shapes)
-    assert inference.logits.dtype == np.int32
+    want = np.int32 if artifact.is_classifier else np.int16
+    assert {output.dtype for output in inference.outputs.values()} == {np.dtype(want)}
     for name, shape in shapes.items():
         assert inference.tensors[name].shape == (3, *shape), name
 
@@ -105,6 +107,31 @@ def test_values_replaced(data: st.DataObject, fuzzed: Path, original: dict[str, 
         found(manifest, place[:-1])[place[-1]] = data.draw(VALUES)
     write(fuzzed, manifest)
     loads_and_runs_or_refuses(fuzzed)
+
+
+@pytest.fixture(scope="module")
+def windowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backbone with windows, masks, gathers and two outputs."""
+    directory = tmp_path_factory.mktemp("fuzz") / "swin"
+    random_swin(np.random.default_rng(3), (4, 6, 1), (2, 2), width=4, features=True).save(directory)
+    return directory
+
+
+@explored(200)
+@given(data=st.data())
+def test_values_of_windows_replaced(data: st.DataObject, windowed: Path) -> None:
+    before = (windowed / MANIFEST).read_bytes()
+    manifest = read(windowed)[0]
+    kinds = ("scores", "score_bias", "shift_attention", "gather", "layernorm")
+    chosen = [item for item in manifest["operators"] if item["kind"] in kinds]
+    target = data.draw(st.sampled_from([*chosen, *manifest["outputs"]]))
+    place = data.draw(st.sampled_from(places(target)))
+    found(target, place[:-1])[place[-1]] = data.draw(VALUES)
+    write(windowed, manifest)
+    try:
+        loads_and_runs_or_refuses(windowed)
+    finally:
+        (windowed / MANIFEST).write_bytes(before)
 
 
 @explored(400)

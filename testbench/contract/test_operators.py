@@ -7,28 +7,34 @@ import numpy as np
 import pytest
 
 from rootshift.artifact import Artifact
+from rootshift.artifact_outputs import Output
 from rootshift.errors import ArtifactError
 from rootshift.formats import fixed_point
 from rootshift.operator_base import Choice, Integer, Operator, Tensor
 from rootshift.operators import (
     KINDS,
     Embed,
+    Gather,
     GeluTable,
     Gemm,
     LayerNorm,
     Log2Softmax,
     Patchify,
     Pool,
+    Requantize,
     ResidualAdd,
+    ScoreBias,
     Scores,
     ShiftAttention,
     tensor_shapes,
 )
 
 from ..random_model import Size, random_artifact
+from ..random_swin import random_swin
 
 MODEL = random_artifact(np.random.default_rng(1))
-SAMPLES = {operator.kind: operator for operator in MODEL.operators}
+SWIN = random_swin(np.random.default_rng(1))
+SAMPLES = {operator.kind: operator for operator in (*SWIN.operators, *MODEL.operators)}
 FIELDS = [(kind, key, rule) for kind, cls in KINDS.items() for key, rule in cls.rules().items()]
 
 
@@ -49,7 +55,7 @@ def refused(operator: Operator, **changes: Any) -> str:
     return message.removeprefix(f"{operator.name}: ")
 
 
-def test_the_random_model_has_every_kind() -> None:
+def test_the_random_models_have_every_kind() -> None:
     assert SAMPLES.keys() == KINDS.keys()
 
 
@@ -134,6 +140,7 @@ def test_shapes_of_outputs() -> None:
     assert shape(SAMPLES["residual_add"], (7, 12), (7, 12)) == (7, 12)
     assert shape(SAMPLES["embed"], (4, 12)) == (5, 12)
     assert shape(SAMPLES["pool"], (7, 12)) == (1, 12)
+    assert shape(SAMPLES["requantize"], (7, 12)) == (7, 12)
 
 
 @pytest.mark.parametrize(
@@ -253,6 +260,7 @@ def test_the_last_operator_makes_the_logits(end: int) -> None:
             bits=MODEL.bits,
             preprocessing=MODEL.preprocessing,
             operators=MODEL.operators[:end],
+            outputs=(Output(last.name),),
         )
 
 
@@ -267,7 +275,7 @@ def test_parameters_and_arrays_are_all_there_is() -> None:
 def test_an_operator_is_named_as_its_section_of_the_page() -> None:
     classes = (
         Patchify, Gemm, Scores, Log2Softmax, ShiftAttention, LayerNorm, GeluTable, ResidualAdd,
-        Embed, Pool,
+        Embed, Pool, ScoreBias, Requantize, Gather,
     )  # fmt: skip
     assert {cls.kind: cls for cls in classes} == KINDS
     assert random_artifact(np.random.default_rng(0), Size(depth=3))["block2.q"].kind == "gemm"

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 
 from rootshift.artifact import Artifact
-from rootshift.buffers import PatchGrid, place, plan_codes, tiled
+from rootshift.buffers import CodeTensor, PatchGrid, place, plan_codes, tiled
 from rootshift.errors import ConfigError, ProgramError
 from rootshift.footprint import Region, Space
 from rootshift.formats import RESIDUAL_WIDTH
 from rootshift.hw.compiler.bands import plan_bands
 from rootshift.hw.compiler.hazards import Tracker
+from rootshift.hw.compiler.lower import side_by_side
 from rootshift.hw.compiler.packing import Columns, pack_layernorm, pack_parameters, pack_tiles
 from rootshift.isa import COMMAND_BYTES, Unit
 from rootshift.operator_base import Operator
@@ -149,6 +150,57 @@ class TestLayout:
             assert commands(program, "GEMM")[0]["weight_digits"] == digits
 
 
+class TestTokensSideBySide:
+    """A distilled classifier: what is gathered is read where it lies."""
+
+    SIZE = Size(width=10, prefix=2, pool="distilled")
+
+    @pytest.mark.parametrize("batch", [1, 3])
+    def test_layout(self, batch: int) -> None:
+        program = built(model(self.SIZE), images=batch, batch=batch)
+        tokens, chunks, tiles = self.SIZE.tokens, 3, 3
+        norms = commands(program, "LAYERNORM")[-batch:]
+        heads = commands(program, "GEMM")[-batch:]
+        first = norms[0]["out"]
+        for image, (norm, head) in enumerate(zip(norms, heads, strict=True)):
+            assert (norm["rows"], norm["row_stride"], norm["stride"]) == (2, chunks, 2)
+            assert norm["base"] == image * tokens * chunks
+            assert norm["keep"] == (image > 0)
+            assert norm["out"] == head["base"] == first + image * 2 * tiles
+            assert (head["tokens"], head["stride"], head["tiles"]) == (1, 1, 2 * tiles)
+        made = {name for placed in program.commands for name in placed.operators}
+        assert program.shapes.keys() - made == {"pixels", "pool", "head.tokens"}
+        assert program.rows == {"pool": ("block0.add2", 0), "head.tokens": ("norm", 0)}
+
+    def test_weights_are_in_the_order_of_the_words(self) -> None:
+        channels = np.array([0, 1, 2, 3, 4, -1], np.int32)
+        tensor = CodeTensor("norm", 3, channels, 0, 0, rows=2)
+        assert side_by_side(tensor, 5).reshape(-1, 2).tolist() == [
+            [0, 1], [5, 6], [10, 11], [2, 3], [7, 8], [12, 13], [4, -1], [9, -1], [14, -1],
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("array", ["4x4", "16x16"])
+    def test_next_images_are_cut_before_the_last_product(self, array: str) -> None:
+        """Beside the codes of the last LayerNorm, whose words are not the patches'."""
+        artifact = model(self.SIZE)
+        program = built(artifact, array, images=2)
+        names = [(p.command.name, p.image) for p in program.commands]
+        norm = max(n for n, p in enumerate(program.commands) if p.operators == ("norm",))
+        assert names.index(("PATCHIFY", 1)) < norm
+        plan = plan_codes(artifact, int(array.split("x")[0]))
+        assert plan.tail.keys() == {"norm"}
+        assert plan.tensors["norm"].end == len(artifact.operators) - 1
+
+    def test_a_stream_that_is_no_longer_there(self) -> None:
+        artifact = model(self.SIZE)
+        operators = tuple(
+            replace(op, inputs=("embed",)) if op.name == "pool" else op for op in artifact.operators
+        )
+        message = "pool: input embed must be the residual stream, block0.add2, at this step"
+        with pytest.raises(ProgramError, match=f"^{re.escape(message)}$"):
+            built(replace(artifact, operators=operators))
+
+
 @explored(300)
 @given(
     down=st.integers(1, 40),
@@ -254,7 +306,6 @@ class TestRefusals:
                 {"activation_width": 3},
                 "block0.norm1: codes must have at most 3 bits, as activation_width, not 4",
             ),
-            ({"weight_width": 3}, "weight_width must be at least 4 for the artifact, not 3"),
             ({"images": 0}, "images must be at least 1, not 0"),
             ({"norm_bands": 0}, "norm_bands must be at least 1, not 0"),
             ({"batch": 0}, "batch must be at least 1, not 0"),

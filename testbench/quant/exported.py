@@ -12,7 +12,9 @@ from rootshift.bits import Bits
 from rootshift.preprocessing import Preprocessing
 from rootshift.quant.calibrate import calibrate
 from rootshift.quant.export import export
-from rootshift.quant.vit import QuantizedViT
+from rootshift.quant.extractors import opened
+from rootshift.quant.network import QuantizedNetwork
+from rootshift.quant.nodes import Node
 
 from .small_vit import MEAN, STD, small_vit
 
@@ -43,22 +45,28 @@ class Exported:
     """A timm model, the network calibrated from it, and its artifact."""
 
     model: Any
-    vit: QuantizedViT
+    quantized: QuantizedNetwork
     artifact: Artifact
 
     def float_logits(self, pixels: np.ndarray) -> np.ndarray:
         """Logits of the timm model on uint8 pixels [B, H, W, C]."""
-        channels = pixels.shape[-1]
-        mean, std = torch.tensor(MEAN[:channels]), torch.tensor(STD[:channels])
-        normalized = (torch.from_numpy(pixels).float() / 255 - mean) / std
-        with torch.no_grad():
-            return self.model(normalized.permute(0, 3, 1, 2)).numpy()
+        return timm_logits(self.model, pixels)
+
+
+def timm_logits(model: Any, pixels: np.ndarray) -> np.ndarray:
+    """Logits, float32 [B, classes], of a timm model on uint8 pixels [B, H, W, C]."""
+    channels = pixels.shape[-1]
+    mean, std = torch.tensor(MEAN[:channels]), torch.tensor(STD[:channels])
+    normalized = (torch.from_numpy(pixels).float() / 255 - mean) / std
+    with torch.no_grad():
+        return model(normalized.permute(0, 3, 1, 2)).numpy()
 
 
 def preprocessing_for(model: Any) -> Preprocessing:
     """Images as the model takes them, not resized."""
-    height, width = model.patch_embed.img_size
-    channels = model.patch_embed.proj.in_channels
+    embedding = opened(model)[0].patch_embed
+    height, width = embedding.img_size
+    channels = embedding.proj.in_channels
     return Preprocessing(
         height=height, width=width, channels=channels, resize_height=height, resize_width=width,
         interpolation="bicubic", mean=MEAN[:channels], std=STD[:channels],
@@ -76,62 +84,56 @@ def shaded_pixels(model: Any, images: int, seed: int) -> np.ndarray:
 
 
 def exported(
-    model: Any,
-    pixels: np.ndarray,
-    bits: str,
-    base: str = "sqrt2",
-    rounding: str = "second-moment",
+    model: Any, pixels: np.ndarray, bits: str, base: str = "sqrt2", method: str = "repq+gptq"
 ) -> Exported:
     """Calibrate `model` on `pixels` and export it."""
     preprocessing = preprocessing_for(model)
     mean, std = preprocessing.mean, preprocessing.std
-    options = {"base": base, "rounding": rounding}
-    vit = calibrate(model, torch.from_numpy(pixels), mean, std, Bits.parse(bits), **options)
-    return Exported(model, vit, export(vit, preprocessing, {"model": "small"}))
+    options = {"base": base, "method": method}
+    quantized = calibrate(model, torch.from_numpy(pixels), mean, std, Bits.parse(bits), **options)
+    return Exported(model, quantized, export(quantized, preprocessing, {"model": "small"}))
+
+
+def variant_model(name: str) -> Any:
+    """One of `VARIANTS` with random weights."""
+    return small_vit(1, **{"depth": 1, "mlp_ratio": 2.0} | VARIANTS[name])
 
 
 def exported_variant(
-    name: str, bits: str, base: str = "sqrt2", rounding: str = "second-moment", images: int = 16
+    name: str, bits: str, base: str = "sqrt2", method: str = "repq+gptq", images: int = 16
 ) -> Exported:
-    """One of `VARIANTS` with random weights, calibrated on random images."""
-    print(f"variant={name!r} bits={bits} base={base} rounding={rounding}")
-    model = small_vit(1, **{"depth": 1, "mlp_ratio": 2.0} | VARIANTS[name])
-    return exported(model, shaded_pixels(model, images, 2), bits, base, rounding)
+    """One of `VARIANTS`, calibrated on random images."""
+    print(f"variant={name!r} bits={bits} base={base} method={method}")
+    model = variant_model(name)
+    return exported(model, shaded_pixels(model, images, 2), bits, base, method)
 
 
 @dataclass
-class Sites:
-    """Stages of a walk through a calibrated network that keep what passes them.
+class Trace:
+    """What passes a calibrated network.
 
-    Fields: `codes` of each activation site, `linears` the real outputs of each linear layer,
-    `residuals` the real residual stream; each with the images first.
+    Fields: `codes` of each activation site; `values`, the real tensor of each node before any
+    quantizer; each with the images first.
     """
 
-    vit: QuantizedViT
+    quantized: QuantizedNetwork
     codes: dict[str, np.ndarray] = field(default_factory=dict)
-    linears: dict[str, np.ndarray] = field(default_factory=dict)
-    residuals: dict[str, np.ndarray] = field(default_factory=dict)
+    values: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def activation(self, name: str, x: Tensor) -> Tensor:
-        """Keep the codes and give back what they stand for."""
-        codes = self.vit.activation[name].codes(x)
-        self.codes[name] = codes.numpy().astype(np.int64)
-        return self.vit.activation[name].dequantize(codes)
-
-    def linear(self, name: str, x: Tensor) -> Tensor:
-        """Keep the output."""
-        output = self.vit.quantized_linear(name, x)
-        self.linears[name] = output.numpy().copy()
+    def execute(self, node: Node, tensors: list[Tensor]) -> Tensor:
+        """Run a node as the network does, and keep its operands' codes and its output."""
+        for site, x in zip(node.sites, tensors, strict=True):
+            if site is not None:
+                codes = self.quantized.activation[site].codes(x)
+                self.codes[site] = codes.numpy().astype(np.int64)
+        output = self.quantized.execute(node, tensors)
+        self.values[node.name] = output.numpy().copy()
         return output
-
-    def residual(self, name: str, x: Tensor) -> None:
-        """Keep the stream."""
-        self.residuals[name] = x.numpy().copy()
 
 
 @torch.no_grad()
-def walked(vit: QuantizedViT, pixels: np.ndarray) -> tuple[Sites, np.ndarray]:
-    """What passes the sites of a calibrated network, and its logits."""
-    sites = Sites(vit)
-    logits = vit.walk(torch.from_numpy(pixels), sites)
-    return sites, logits.numpy()
+def traced(quantized: QuantizedNetwork, pixels: np.ndarray) -> Trace:
+    """Everything that passes a calibrated network on uint8 pixels [B, H, W, C]."""
+    trace = Trace(quantized)
+    quantized.network.run(torch.from_numpy(pixels), trace.execute)
+    return trace

@@ -14,8 +14,8 @@ from rootshift.bits import Bits
 from rootshift.images import ImageSet
 from rootshift.quant.calibrate import calibrate
 from rootshift.quant.models import load_model, preprocessing_of
+from rootshift.quant.network import QuantizedNetwork
 from rootshift.quant.quantizers import LogQuantizer, Quantizer
-from rootshift.quant.vit import QuantizedViT
 
 MODEL = "deit_tiny_patch16_224"
 EVALUATION_IMAGES = 64
@@ -29,15 +29,14 @@ def arrays(name: str, quantizer: Quantizer) -> dict[str, np.ndarray]:
     return {key: value.reshape(value.shape[:1]) for key, value in found.items()}
 
 
-def results(vit: QuantizedViT, images: ImageSet) -> dict[str, np.ndarray]:
+def results(quantized: QuantizedNetwork, images: ImageSet) -> dict[str, np.ndarray]:
     """Every quantizer and the logits of the images."""
     found: dict[str, np.ndarray] = {}
-    for name, quantizer in vit.activation.items():
+    for name, quantizer in quantized.activation.items():
         found |= arrays(name, quantizer)
-    for name, (_, quantizer) in vit.weight.items():
+    for name, (_, quantizer) in quantized.weight.items():
         found |= arrays(f"{name}.weight", quantizer)
-    with torch.inference_mode():
-        logits = [vit(torch.from_numpy(pixels)) for pixels in images.batches(32)]
+    logits = [quantized.logits(torch.from_numpy(pixels)) for pixels in images.batches(32)]
     return found | {"logits": torch.cat(logits).numpy()}
 
 
@@ -49,10 +48,10 @@ def main(shared: Path, bits: str, out: Path) -> None:
     calibration = ImageSet.from_csv(labels, preprocessing, split="calibration")
     evaluation = ImageSet.from_csv(labels, preprocessing, split="evaluation")
     pixels = torch.from_numpy(np.concatenate(list(calibration.batches(32))))
-    vit = calibrate(
+    quantized = calibrate(
         model, pixels, preprocessing.mean, preprocessing.std, Bits.parse(bits), mode="reference"
     )
-    np.savez(out, **results(vit, evaluation.take(range(EVALUATION_IMAGES))))
+    np.savez(out, **results(quantized, evaluation.take(range(EVALUATION_IMAGES))))
 
 
 if __name__ == "__main__":

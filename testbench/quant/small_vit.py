@@ -22,10 +22,29 @@ BASIC = {
 }
 
 
+SHAPES = {
+    "plain": {},
+    "no qkv bias": {"qkv_bias": False, "proj_bias": False},
+    "layer scale": {"init_values": 0.5},
+    "registers": {"reg_tokens": 3, "no_embed_class": True},
+    "average pool": {"global_pool": "avg", "class_token": False},
+    "average pool with a class token": {"global_pool": "avg"},
+    "one head, one block, odd width": {"embed_dim": 21, "num_heads": 1, "depth": 1},
+    "other activation": {"act_layer": "silu"},
+    "patches of 8 x 4": {"patch_size": (8, 4), "mlp_ratio": 2.5},
+    "one class": {"num_classes": 1},
+}
+"""Changes of `BASIC`, all for images of 16 x 16 pixels."""
+
+
 def small_vit(seed: int = 0, **changes: Any):
     """A timm VisionTransformer whose weights, biases, gains and tokens are all random."""
     print(f"seed={seed} changes={changes}")
-    model = timm.models.vision_transformer.VisionTransformer(**{**BASIC, **changes}).eval()
+    return randomized(timm.models.vision_transformer.VisionTransformer(**BASIC | changes), seed)
+
+
+def randomized(model, seed: int):
+    """The model with random parameters, in eval mode."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -38,7 +57,7 @@ def small_vit(seed: int = 0, **changes: Any):
                 parameter.copy_(noise / parameter[0].numel() ** 0.5)
             else:
                 parameter.copy_(0.2 * noise)
-    return model.requires_grad_(False)
+    return model.eval().requires_grad_(False)
 
 
 def random_pixels(images: int, seed: int = 0) -> torch.Tensor:

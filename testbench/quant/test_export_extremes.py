@@ -77,7 +77,7 @@ def large_head_bias(model) -> None:
     model.head.bias[1] = 1e6
 
 
-@pytest.mark.parametrize("rounding", ["nearest", "second-moment"])
+@pytest.mark.parametrize("method", ["repq", "repq+gptq"])
 @pytest.mark.parametrize(
     "change",
     [
@@ -85,11 +85,11 @@ def large_head_bias(model) -> None:
         dead_channels, constant_channels, constant_norm, dead_norm, no_image, large_head_bias,
     ],
 )  # fmt: skip
-def test_degenerate_weights_work(change, rounding: str) -> None:
+def test_degenerate_weights_work(change, method: str) -> None:
     model = small_vit(1, depth=1)
     with torch.no_grad():
         change(model)
-    made = exported(model, shaded(model, 32, 2), "W8A8", rounding=rounding)
+    made = exported(model, shaded(model, 32, 2), "W8A8", method=method)
     near_float(made, shaded(model, 12, 3))
 
 
@@ -100,15 +100,28 @@ def near_float(made: Exported, pixels: np.ndarray, share: float = 0.35) -> None:
     assert np.abs(found - expected).max() <= share * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("rounding", ["nearest", "second-moment"])
+@pytest.mark.parametrize("method", ["repq", "repq+gptq"])
 @pytest.mark.parametrize("level", [None, 0, 128, 255])
-def test_one_image_is_enough_for_itself(level: int | None, rounding: str) -> None:
+def test_one_image_is_enough_for_itself(level: int | None, method: str) -> None:
     """Calibrated on one image, of noise or of one shade, the model is right on that image."""
     model = small_vit(1, depth=2)
     pixels = shaded(model, 1, 2)
     if level is not None:
         pixels = np.full_like(pixels, level)
-    near_float(exported(model, pixels, "W8A8", rounding=rounding), pixels)
+    near_float(exported(model, pixels, "W8A8", method=method), pixels)
+
+
+def test_positions_beyond_all_that_passes_the_stream_are_not_clipped() -> None:
+    """The patches take back half of what the table adds."""
+    model = small_vit(1, depth=1)
+    with torch.no_grad():
+        model.patch_embed.proj.bias[2] -= 600
+        model.pos_embed[:, 1:, 2] += 1200
+    made = exported(model, shaded(model, 4, 2), "W8A8")
+    embed, node = made.artifact["embed"], made.quantized.network.by_name["embed"]
+    table = torch.cat([node.prefix, node.position]).numpy()
+    assert table.max() > 1190
+    assert np.abs(embed.position * embed.scale - table).max() <= embed.scale
 
 
 HUGE = {
@@ -125,13 +138,13 @@ HUGE = {
 }
 
 
-@pytest.mark.parametrize("rounding", ["nearest", "second-moment"])
+@pytest.mark.parametrize("method", ["repq", "repq+gptq"])
 @pytest.mark.parametrize("place", HUGE)
-def test_numbers_beyond_any_width_name_their_layer(place: str, rounding: str) -> None:
+def test_numbers_beyond_any_width_name_their_layer(place: str, method: str) -> None:
     model = small_vit(1, depth=1)
     with torch.no_grad():
         HUGE[place](model)
     layer = r"^(patch_embed|embed|blocks\.0|norm|head)[\w.]*: "
     with pytest.raises((CalibrationError, ArtifactError), match=layer) as caught:
-        exported(model, shaded(model, 4, 2), "W8A8", rounding=rounding)
+        exported(model, shaded(model, 4, 2), "W8A8", method=method)
     assert "\n" not in str(caught.value)

@@ -4,53 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from rootshift.artifact import Artifact
-from rootshift.formats import SCORE_FRACTION, output_range
-from rootshift.operators import Gemm, Log2Softmax, Operator, Scores
 from rootshift.quant.fake import FakeModel
 from rootshift.sim.golden.model import GoldenModel
 
 from ..random_model import Size, random_artifact, random_pixels
 from ..seeds import generator
 from .exported import exported_variant, shaded_pixels
+from .levels import within_a_step
 
 SIZES = {
     "token": Size(image=(8, 8, 3), width=24, depth=2),
     "average": Size(image=(4, 12, 1), width=15, heads=3, prefix=2, pool="avg"),
 }
-
-
-def fake_output(model: FakeModel, op: Operator, *inputs: np.ndarray) -> np.ndarray:
-    """One operator on golden's integers, in the unit of golden's output."""
-    operands = [torch.from_numpy(x.astype(np.float32)) for x in inputs]
-    octave = 1 << SCORE_FRACTION
-    if isinstance(op, Log2Softmax):
-        operands = [x / octave for x in operands]
-    with torch.inference_mode():
-        output = model._execute(op, *operands).numpy()
-    return output * octave if isinstance(op, Scores) else output
-
-
-def within_a_step(artifact: Artifact, pixels: np.ndarray) -> None:
-    """Every operator on golden's inputs: half a step where golden rounds, rarely a code."""
-    fake = FakeModel(artifact)
-    tensors = GoldenModel(artifact).run(pixels, list(artifact.shapes())).tensors
-    for op in artifact.operators:
-        want = tensors[op.name]
-        got = fake_output(fake, op, *(tensors[name] for name in op.inputs))
-        assert got.shape == want.shape, op.name
-        width = op.output_width
-        if width > 8:
-            # Only codes saturate at fake level.
-            got = np.clip(got, *output_range(width))
-        difference = np.abs(got.astype(np.float64) - want)
-        if width > 16 and isinstance(op, Gemm):
-            np.testing.assert_allclose(got, want, rtol=1e-5, atol=64, err_msg=op.name)
-        elif width > 8:
-            assert difference.max() <= 0.51, op.name
-        else:
-            assert difference.max() <= 1, op.name
-            assert difference.sum() <= 4 + 0.01 * difference.size, op.name
 
 
 @pytest.mark.parametrize("base", ["sqrt2", "2"])

@@ -22,8 +22,10 @@ from rootshift.quant.fixed import (
     logit_step,
     parity_factors,
     residual_codes,
-    residual_steps,
+    stream_steps,
 )
+from rootshift.quant.network import Network
+from rootshift.quant.nodes import Add, Embed, Gather, LayerNorm, Node, Pool
 from rootshift.quant.quantizers import UniformQuantizer
 
 from ..seeds import explored
@@ -215,49 +217,77 @@ def test_logits_cannot_overflow_and_are_fine(layer) -> None:
     assert (worst * own).max() > finer * 2.0**30 or own.max() > finer * 2.0**15
 
 
+def stream_network(depth: int, position: float = 0.0) -> Network:
+    """A residual stream of `depth` sums; branches `branch0`, .. and sums `sum0`, .."""
+    table = {"prefix": torch.zeros(0, 1), "position": torch.tensor([[position]])}
+    nodes = [
+        Node(name="patches", inputs=("pixels",)),
+        Embed(name="embed", inputs=("patches",), **table),
+    ]
+    for index in range(depth):
+        stream = nodes[-1].name
+        nodes.append(Node(name=f"branch{index}", inputs=(stream,)))
+        nodes.append(Add(name=f"sum{index}", inputs=(stream, f"branch{index}")))
+    nodes.append(Pool(name="pool", inputs=(nodes[-1].name,), mode="token", prefix=0, tokens=1))
+    unit = {"gamma": torch.ones(1), "beta": torch.zeros(1), "eps": 1e-6}
+    nodes.append(LayerNorm(name="norm", inputs=("pool",), **unit))
+    return Network(nodes, image=(1, 1, 1), mean=(0,), std=(1,))
+
+
 @st.composite
 def streams(draw: st.DrawFn):
-    """Largest magnitudes of the residual stream of a network, and its position table."""
-    depth = draw(st.integers(1, 4))
+    """A residual stream and the largest magnitudes of its tensors."""
+    depth = draw(st.integers(1, 8))
     size = st.one_of(st.floats(0, 1e-9), st.floats(1e-3, 1e4))
-    absmax = {"embed": draw(size)}
-    for index in range(depth):
-        for part, branch in (("attn", "proj"), ("mlp", "fc2")):
-            absmax[f"blocks.{index}.{part}.residual"] = draw(size)
-            absmax[f"blocks.{index}.{part}.{branch}.output"] = draw(size)
-    position = torch.tensor([[draw(st.floats(-5, 5))]])
-    return absmax, depth, position
+    network = stream_network(depth, draw(st.floats(-5, 5)))
+    return network, {node.name: draw(size) for node in network.nodes}
 
 
 @given(stream=streams())
 @explored(200)
-def test_residual_steps_hold_the_stream(stream) -> None:
-    absmax, depth, position = stream
-    steps = residual_steps(absmax, depth, position)
-    names = ["embed"]
-    names += [f"blocks.{i}.{part}.residual" for i in range(depth) for part in ("attn", "mlp")]
-    assert list(steps) == names
-    assert list(steps.values()) == sorted(steps.values())
-    before = 0.0
-    for name, step in steps.items():
+def test_stream_steps_hold_the_stream(stream) -> None:
+    network, absmax = stream
+    steps = stream_steps(network, absmax)
+    assert set(steps) == {node.name for node in network.nodes} - {"norm"}
+    before = 2.0**-15
+    for node in network.nodes[1:-2]:
+        if not isinstance(node, Embed | Add):
+            continue
+        step, branch = steps[node.name], node.inputs[-1]
         assert math.frexp(step)[0] == 0.5
-        branch = name.replace("attn.residual", "attn.proj.output")
-        branch = branch.replace("mlp.residual", "mlp.fc2.output")
-        reach = float(position.abs().max()) if name == "embed" else 0.0
-        largest = max(absmax[name], absmax[branch]) + reach
+        assert steps[branch] == step >= before
+        largest = max(absmax[node.name], absmax[branch])
+        if isinstance(node, Embed):
+            largest = max(largest, float(node.position.abs().max()))
         assert largest * RESIDUAL_MARGIN <= step * INT16[1] * (1 + 1e-9)
         # Not coarser than the margin, the tensor before or the finest step ask for.
         finer = step / 2
         needed = largest * RESIDUAL_MARGIN > finer * INT16[1] * (1 - 1e-9)
-        assert needed or step == max(before, 2.0**-15)
+        assert needed or step == before
         before = step
+    assert steps["pool"] == before
 
 
 def test_a_stream_that_grows_beyond_its_width_is_refused() -> None:
-    absmax = {"embed": 1.0, "blocks.0.attn.residual": 2.0, "blocks.0.attn.proj.output": 2.0}
-    absmax |= {"blocks.0.mlp.residual": 1e9, "blocks.0.mlp.fc2.output": 1e9}
-    with pytest.raises(CalibrationError, match=r"blocks\.0\.mlp\.residual: residual stream must"):
-        residual_steps(absmax, 1, torch.zeros(1, 1))
+    absmax = {"patches": 1.0, "embed": 1.0, "branch0": 2.0, "sum0": 2.0, "branch1": 1e9}
+    with pytest.raises(CalibrationError, match=r"^sum1: residual stream must grow by less than"):
+        stream_steps(stream_network(2), absmax | {"sum1": 1e9, "pool": 1e9})
+
+
+def test_moved_rows_keep_their_step() -> None:
+    """Windows put back in their places are a branch as they are."""
+    index = torch.zeros(1, 1, dtype=torch.int64)
+    nodes = [
+        Node(name="stream", inputs=("pixels",)),
+        Node(name="branch", inputs=("stream",)),
+        Gather(name="back", inputs=("branch",), index=index, fill=torch.zeros(1)),
+        Add(name="sum", inputs=("stream", "back")),
+        Pool(name="pool", inputs=("sum",), mode="avg", prefix=0, tokens=1),
+    ]
+    network = Network(nodes, image=(1, 1, 1), mean=(0,), std=(1,))
+    steps = stream_steps(network, dict.fromkeys(network.by_name, 3.0) | {"back": 7.0})
+    assert steps["branch"] == steps["back"] == steps["sum"] == 2.0**-11
+    assert steps["stream"] == 2.0**-12
 
 
 @given(values=st.lists(st.floats(-1e6, 1e6), min_size=1), power=st.integers(-15, 3))

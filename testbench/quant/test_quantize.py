@@ -33,7 +33,9 @@ def numbered(count: int) -> ImageSet:
 
 @pytest.fixture(scope="module")
 def quantized() -> Artifact:
-    return quantize("digits", "timm", calibration, Bits(4, 5, 6), limit=8, seed=4)
+    return quantize(
+        "digits", "timm", calibration, Bits(4, 5, 6), method="repq+gptq", limit=8, seed=4
+    )
 
 
 def test_the_source_tells_where_it_comes_from(quantized: Artifact) -> None:
@@ -46,7 +48,7 @@ def test_the_source_tells_where_it_comes_from(quantized: Artifact) -> None:
         "weights": "timm",
         "weights_sha256": state_digest(model),
         "base": "sqrt2",
-        "rounding": "second-moment",
+        "method": "repq+gptq",
         "seed": 4,
     }
     images = draw(calibration(quantized.preprocessing), 8, 4)
@@ -56,7 +58,7 @@ def test_the_source_tells_where_it_comes_from(quantized: Artifact) -> None:
 
 
 def test_bits_and_options_reach_the_operators() -> None:
-    options = {"base": "2", "rounding": "nearest", "limit": 4}
+    options = {"base": "2", "method": "repq", "limit": 4}
     artifact = quantize("digits", "timm", calibration, Bits(3, 5, 7), **options)
     assert artifact.bits == Bits(3, 5, 7)
     kinds = {kind: [op for op in artifact.operators if op.kind == kind] for kind in (
@@ -67,7 +69,7 @@ def test_bits_and_options_reach_the_operators() -> None:
     assert {op.width for op in kinds["layernorm"] + kinds["gelu_table"]} == {5}
     assert {(op.log_width, op.base) for op in kinds["log2_softmax"]} == {(7, "2")}
     assert artifact.source["base"] == "2"
-    assert artifact.source["rounding"] == "nearest"
+    assert artifact.source["method"] == "repq"
 
 
 def test_the_embedded_model_stays_right(quantized: Artifact) -> None:
@@ -91,7 +93,9 @@ def test_threads_and_memory_of_torch_do_not_change_the_result(quantized: Artifac
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1 if threads > 1 else 2)
-        again = quantize("digits", "timm", calibration, Bits(4, 5, 6), limit=8, seed=4)
+        again = quantize(
+            "digits", "timm", calibration, Bits(4, 5, 6), method="repq+gptq", limit=8, seed=4
+        )
     finally:
         torch.set_num_threads(threads)
     for a, b in zip(quantized.operators, again.operators, strict=True):

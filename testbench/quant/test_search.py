@@ -6,6 +6,7 @@ import torch
 
 from rootshift.errors import CalibrationError
 from rootshift.quant import search
+from rootshift.quant.chunks import Chunks
 from rootshift.quant.quantizers import LogQuantizer, UniformQuantizer
 from rootshift.quant.search import PERCENTILES, search_log, search_uniform
 
@@ -53,10 +54,56 @@ def test_one_tensor_equals_the_published_search(shape: tuple[int, ...], bits: in
 def test_percentiles_are_near_those_of_torch(shape: tuple[int, ...]) -> None:
     # torch.quantile rounds a rank to float32 on some processors and not on others.
     x = heavy_tailed(shape, seed=7)
-    low, high = search._percentile_bounds(x[None])
+    _, _, low, high = search._bounds(search.Rows(x, None, "x"))
     for index, q in enumerate(PERCENTILES):
         assert float(high[index]) == pytest.approx(float(torch.quantile(x, q)), rel=2e-4)
         assert float(low[index]) == pytest.approx(float(torch.quantile(x, 1 - q)), rel=2e-4)
+
+
+def in_chunks(x: torch.Tensor, size: int) -> Chunks:
+    """`x` along its first axis."""
+    parts = x.split(size)
+    return Chunks(parts.__getitem__, [len(part) for part in parts])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("channels", [None, "last"])
+def test_chunks_change_nothing(channels: str | None, size: int) -> None:
+    """Exactly, bounds and choice: only the summed errors are of another order of additions."""
+    x = heavy_tailed((7, 40, 600), seed=6)
+    whole, parts = search.Rows(x, channels, "x"), search.Rows(in_chunks(x, size), channels, "x")
+    assert parts.count == whole.count
+    for found, want in zip(search._bounds(parts), search._bounds(whole), strict=True):
+        assert torch.equal(found, want)
+    found, want = search_uniform(in_chunks(x, size), 4, channels), search_uniform(x, 4, channels)
+    assert torch.equal(found.scale, want.scale)
+    assert torch.equal(found.zero, want.zero)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_chunks_change_no_log_quantizer(size: int) -> None:
+    x = heavy_tailed((3, 2, 90, 90), seed=5).softmax(-1)
+    found, want = (search_log(each, 4, "sqrt2", True) for each in (in_chunks(x, size), x))
+    assert torch.equal(found.scale, want.scale)
+
+
+def test_extremes_of_a_late_chunk_count() -> None:
+    x = torch.zeros(9, 50_000)
+    x[8] = torch.linspace(-3, 5, 50_000)
+    found, want = search_uniform(in_chunks(x, 2), 4), search_uniform(x, 4)
+    assert float(found.scale) == float(want.scale) > 0.4
+    assert float(found.zero) == float(want.zero)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, -torch.inf])
+def test_a_chunk_that_is_not_finite_is_refused_by_name(bad: float) -> None:
+    x = torch.rand(5, 6)
+    x[4, 3] = bad
+    for channels in (None, "last"):
+        with pytest.raises(CalibrationError, match=r"^x: values must be finite, not NaN or"):
+            search_uniform(in_chunks(x, 2), 4, channels, "x")
+    with pytest.raises(CalibrationError, match=r"^x: values must be finite"):
+        search_log(in_chunks(x, 2), 4, "sqrt2", True, "x")
 
 
 @pytest.mark.parametrize(("axis", "shape"), [("first", (24, 768)), ("last", (3, 211, 24))])
@@ -81,7 +128,7 @@ def test_many_equal_values_at_the_ends() -> None:
 
 def test_percentiles_above_the_limit_of_torch_quantile_are_those_of_numpy() -> None:
     x = torch.from_numpy(np.random.default_rng(3).standard_normal(2**24 + 3, dtype=np.float32))
-    low, high = search._percentile_bounds(x[None])
+    _, _, low, high = search._bounds(search.Rows(x, None, "x"))
     expected = np.percentile(x.numpy(), [100 * q for q in PERCENTILES])
     assert high[:, 0].tolist() == pytest.approx(expected.tolist(), rel=1e-6)
     expected = np.percentile(x.numpy(), [100 * (1 - q) for q in PERCENTILES])
@@ -153,6 +200,8 @@ def test_values_that_are_not_finite_are_refused_by_name(bad: float, channels: st
 def test_an_empty_tensor_is_refused() -> None:
     with pytest.raises(CalibrationError, match="x: values must be at least one per channel"):
         search_uniform(torch.zeros(0, 3), 4, "last", "x")
+    with pytest.raises(CalibrationError, match="x: values must be at least one per channel"):
+        search_uniform(Chunks(lambda _: torch.zeros(0, 3), []), 4, "last", "x")
 
 
 def test_unknown_channels_are_refused() -> None:

@@ -75,6 +75,14 @@ def scores(q: Matrix, k: Matrix, *, zq: int, mult: int, shift: int) -> Matrix:
     ]
 
 
+def score_bias(t: Matrix, *, bias: Matrix, region: list[int]) -> Matrix:
+    """One head of one window."""
+    return [
+        [value + bias[m][n] if region[m] == region[n] else -(2**23) for n, value in enumerate(row)]
+        for m, row in enumerate(t)
+    ]
+
+
 def zero_code(log_width: int, base: str) -> int:
     return min(2**log_width - 1, 24 * STEPS[base])
 
@@ -148,7 +156,7 @@ def layernorm(
 ) -> tuple[list[int], int]:
     """One row."""
     raw = [(t * g + o) >> shift for t, g, o in zip(normalize(x, eps), gain, offset, strict=True)]
-    out = [clamp(y, 0, 2**width - 1) for y in raw]
+    out = [clamp(y, *limits(width)) for y in raw]
     return out, sum(a != b for a, b in zip(raw, out, strict=True))
 
 
@@ -161,6 +169,19 @@ def residual_add(residual: int, branch: int, *, shift: int) -> tuple[int, int]:
 def mean(column: list[int], *, mult: int, shift: int) -> int:
     """One channel of pool `avg`."""
     return (sum(column) * mult + half(shift)) >> shift
+
+
+def requantize(x: int, *, mult: int, shift: int, z: int, width: int) -> tuple[int, int]:
+    y = z + ((x * mult + half(shift)) >> shift)
+    clamped = clamp(y, 0, 2**width - 1)
+    return clamped, int(clamped != y)
+
+
+def gather(x: Matrix, *, index: Matrix, fill: list[int]) -> Matrix:
+    return [
+        [value for number in numbers for value in (fill if number == -1 else x[number])]
+        for numbers in index
+    ]
 
 
 def patches(pixels: list[list[list[int]]], height: int, width: int) -> Matrix:

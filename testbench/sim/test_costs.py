@@ -14,7 +14,8 @@ from rootshift.hw.compiler import compile_program
 from rootshift.isa import Command
 from rootshift.program import Placed, Program
 from rootshift.sim.costs import COUNTS, PROGRAM, LayerCosts, costs, total
-from rootshift.sim.rtl.inference import run_program
+from rootshift.sim.layers import layers
+from rootshift.sim.rtl.inference import run_program, timeline
 from rootshift.sim.rtl.result import RunResult
 from rootshift.sim.timeline import ArrayState
 
@@ -63,7 +64,19 @@ def _mean() -> Case:
     return _case(artifact, WIDE, random_pixels(rng, artifact, 4), 2)
 
 
-CASES: dict[str, Callable[[], Case]] = {"square": _square, "narrow": _narrow, "mean": _mean}
+def _distilled() -> Case:
+    """Two tokens side by side, of each image of a batch."""
+    rng = generator(1)
+    artifact = random_artifact(rng, SIZES["distilled"], bits="W4A4")
+    return _case(artifact, WIDE, random_pixels(rng, artifact, 3), 3)
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "square": _square,
+    "narrow": _narrow,
+    "mean": _mean,
+    "distilled": _distilled,
+}
 
 
 @lru_cache
@@ -115,9 +128,9 @@ def _layer_of(artifact: Artifact, segment: str) -> str:
     operator = artifact[name]
     if kind in ("table", "position"):
         return operator.inputs[0]
-    if operator.kind == "layernorm":
-        return next(op.name for op in artifact.operators if name in op.inputs)
-    return name
+    while operator.kind in ("layernorm", "gather"):
+        operator = next(op for op in artifact.operators if operator.name in op.inputs)
+    return operator.name
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -163,6 +176,17 @@ def test_what_prepares_and_what_follows_a_product_belongs_to_it() -> None:
     for name, layer in found.items():
         gelu = name.endswith("fc1")
         assert bool(layer.lookups) == bool(layer.table_bytes) == gelu, name
+
+
+def test_tokens_side_by_side_belong_to_the_head() -> None:
+    found = case("distilled")
+    head = next(layer for layer in found.costs if layer.name == "head")
+    images, tiles = 3, -(-21 // WIDE.rows)
+    assert head.norm_rows == images * 2
+    assert head.vectors == images * 2 * tiles * -(-11 // WIDE.cols)
+    line = timeline(found.program, found.run)
+    waits = {layer.name: layer.waits_for for layer in layers(found.artifact, found.program, line)}
+    assert waits["head"] == waits["block0.q"] == "layernorm"
 
 
 def test_counts_of_a_layer_by_hand() -> None:

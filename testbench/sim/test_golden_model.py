@@ -1,14 +1,17 @@
 """The golden model on random artifacts: every tensor against the page, and what `run` promises."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rootshift.artifact import Artifact
 from rootshift.operator_base import Operator
-from rootshift.sim.golden.model import GoldenModel
+from rootshift.sim.golden.model import GoldenModel, Inference
 from rootshift.sim.golden.pool import GoldenPool
 
 from ..random_model import Size, random_artifact, random_pixels
+from ..random_swin import random_swin
 from ..seeds import generator
 from . import page
 
@@ -32,15 +35,28 @@ def on_the_page(operator: Operator, *inputs: np.ndarray) -> tuple[list, int]:
             named = {argument: fields[name] for argument, name in GEMM.items()}
             return page.gemm(first, fields["weight"], **named, width=fields["width"])
         case "scores":
-            query, key = (np.split(x, operator.heads, axis=1) for x in inputs)
             named = {"mult": operator.multiplier, "shift": operator.shift}
             return [
                 page.scores(q.tolist(), k.tolist(), zq=operator.query_zero, **named)
-                for q, k in zip(query, key, strict=True)
+                for rows in zip(*(np.split(x, operator.windows) for x in inputs), strict=True)
+                for q, k in zip(*(np.split(x, operator.heads, axis=1) for x in rows), strict=True)
+            ], 0
+        case "score_bias":
+            bias, region = fields["bias"], fields["region"]
+            pairs = [(by_head, row) for row in region for by_head in bias]
+            return [
+                page.score_bias(matrix, bias=by_head, region=row)
+                for matrix, (by_head, row) in zip(first, pairs, strict=True)
             ], 0
         case "log2_softmax":
             return [[page.log2_softmax(row, **fields) for row in head] for head in first], 0
         case "shift_attention":
+            windows = np.split(inputs[0], operator.windows)
+            values = np.split(inputs[1], operator.windows)
+            if len(windows) > 1:
+                one = replace(operator, windows=1)
+                parts = [on_the_page(one, *each) for each in zip(windows, values, strict=True)]
+                return [row for rows, _ in parts for row in rows], sum(n for _, n in parts)
             values = np.split(inputs[1], len(first), axis=1)
             named = {
                 "log_width": operator.log_width, "base": operator.base,
@@ -70,6 +86,15 @@ def on_the_page(operator: Operator, *inputs: np.ndarray) -> tuple[list, int]:
             return [[page.mean(list(column), **named) for column in columns]], 0
         case "residual_add":
             return added(first, inputs[1].tolist(), operator.shift)
+        case "requantize":
+            named = {
+                "mult": operator.multiplier, "shift": operator.shift, "z": operator.zero,
+                "width": operator.width,
+            }  # fmt: skip
+            results = [[page.requantize(x, **named) for x in row] for row in first]
+            return [[y for y, _ in row] for row in results], sum(n for r in results for _, n in r)
+        case "gather":
+            return page.gather(first, index=fields["index"], fill=fields["fill"]), 0
         case "embed":
             rows = fields["position"]
             sums, count = added(rows[operator.prefix :], first, 0)
@@ -104,7 +129,30 @@ def pixels(artifact: Artifact) -> np.ndarray:
 def test_every_tensor_equals_the_page(size: Size, bits: str, base: str) -> None:
     rng = generator(SIZES.index(size), sum(map(ord, bits + base)))
     artifact = random_artifact(rng, size, bits=bits, base=base)
-    pixels = random_pixels(rng, artifact, 3)
+    inference = equals_the_page(artifact, random_pixels(rng, artifact, 3))
+    assert inference.logits.dtype == np.int32
+    np.testing.assert_array_equal(inference.logits, inference.tensors["head"][:, 0])
+
+
+@pytest.mark.parametrize(
+    ("bits", "base", "image", "window"),
+    [
+        ("W4A4", "sqrt2", (10, 14, 3), (4, 4)),
+        ("W8A8", "2", (8, 8, 1), (2, 2)),
+        ("W3A6L4", "sqrt2", (6, 16, 1), (3, 5)),
+    ],
+)
+def test_every_tensor_of_windows_equals_the_page(
+    bits: str, base: str, image: tuple[int, int, int], window: tuple[int, int]
+) -> None:
+    """Padded, rolled and masked windows, patch merging, norms into the stream, a mean to codes."""
+    rng = generator(*image, sum(map(ord, bits + base)))
+    artifact = random_swin(rng, image, window, bits=bits, base=base)
+    equals_the_page(artifact, random_pixels(rng, artifact, 2))
+
+
+def equals_the_page(artifact: Artifact, pixels: np.ndarray) -> Inference:
+    """Every tensor and every count of saturated values; the inference with all tensors."""
     inference = GoldenModel(artifact).run(pixels, keep=names(artifact))
     shapes = artifact.shapes()
     saturated = dict.fromkeys(names(artifact)[1:], 0)
@@ -116,8 +164,25 @@ def test_every_tensor_equals_the_page(size: Size, bits: str, base: str) -> None:
             assert tensors[operator.name].tolist() == want, operator.name
             saturated[operator.name] += count
     assert {name: inference.saturated[name] for name in saturated} == saturated
-    assert inference.logits.dtype == np.int32
-    np.testing.assert_array_equal(inference.logits, inference.tensors["head"][:, 0])
+    return inference
+
+
+def test_features_are_the_outputs_of_a_backbone() -> None:
+    rng = generator()
+    artifact = random_swin(rng, features=True)
+    pixels = random_pixels(rng, artifact, 3)
+    first, second = artifact.outputs
+    inference = GoldenModel(artifact).run(pixels, keep=[first.name])
+    assert inference.tensors.keys() == {first.name}
+    assert inference.outputs.keys() == {first.name, second.name}
+    for output, shape in ((first, (3, 5, 7, 8)), (second, (3, 3, 4, 16))):
+        rows = inference.outputs[output.name]
+        assert rows.dtype == np.int16
+        features = output.feature_map(rows)
+        assert features.shape == shape
+        np.testing.assert_array_equal(features[:, 1, 2], rows[:, shape[2] + 2])
+    with pytest.raises(ValueError, match=r"^outputs must be logits, not the features stage0"):
+        _ = inference.logits
 
 
 def test_random_models_are_not_degenerate(artifact: Artifact, pixels: np.ndarray) -> None:

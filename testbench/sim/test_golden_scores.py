@@ -14,7 +14,8 @@ from . import page
 
 
 def make(**fields: int) -> Scores:
-    return Scores(name="scores", inputs=("q", "k"), scale=2.0**-8, **fields)
+    defaults = {"windows": 1}
+    return Scores(name="scores", inputs=("q", "k"), scale=2.0**-8, **(defaults | fields))
 
 
 def compare(query: np.ndarray, key: np.ndarray, operator: Scores) -> np.ndarray:

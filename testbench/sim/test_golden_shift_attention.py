@@ -18,7 +18,9 @@ FORMATS = list(product(range(3, 9), ["sqrt2", "2"]))
 
 
 def make(**fields: object) -> ShiftAttention:
-    defaults = {"input_width": 8, "multiplier_odd": 0, "shift": 20, "zero": 0, "width": 8}
+    defaults = {
+        "input_width": 8, "windows": 1, "multiplier_odd": 0, "shift": 20, "zero": 0, "width": 8,
+    }  # fmt: skip
     return ShiftAttention(name="attn", inputs=("p", "v"), scale=1.0, **(defaults | fields))
 
 

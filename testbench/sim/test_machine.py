@@ -34,6 +34,19 @@ CASES = {
     "coprime array": ("5x7", "W4A8", Size(image=(4, 12, 1), hidden=17), {}),
     "array above the model": ("16x16", "W4A4", Size(width=10, heads=2, hidden=9, classes=3), {}),
     "array of one": ("1x1", "W3A5", Size(image=(4, 4, 1), width=6, heads=2, hidden=7), {}),
+    "distilled": ("4x4", "W4A4", Size(width=18, heads=3, prefix=2, pool="distilled"), {}),
+    "distilled, odd array": (
+        "5x7",
+        "W6A4",
+        Size(width=15, heads=3, prefix=3, pool="distilled", classes=17),
+        {},
+    ),
+    "distilled in one word": (
+        "16x16",
+        "W4A4",
+        Size(width=10, heads=2, prefix=2, pool="distilled"),
+        {"bus_width": 32},
+    ),
     "three digits of a pixel": ("4x4", "W8A3", Size(image=(12, 4, 1), width=9, heads=3), {}),
     "registers": ("4x4", "W3A5", Size(prefix=4, pool="token"), {"bus_width": 32}),
     "no class token": ("8x4", "W4A4", Size(prefix=0, pool="avg"), {"bus_width": 128}),
@@ -315,7 +328,7 @@ def test_deit_tiny(shared: Path) -> None:
         shared / "data" / "deit_tiny" / f"{name}.safetensors",
         lambda prep: ImageSet.from_csv(labels, prep, split="calibration"),
         Bits.parse("W4A4"),
-        rounding="nearest",
+        method="repq",
         limit=2,
     )
     program = compile_program(artifact, AcceleratorConfig.for_artifact(artifact, "16x16"))
