@@ -1,7 +1,7 @@
 """`rootshift evaluate`: accuracy of an artifact at float, fake or integer level."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -41,6 +41,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.limit is not None and options.limit < 1:
         raise ConfigError(f"--limit must be at least 1, not {options.limit}")
     artifact = Artifact.load(options.artifact)
+    artifact.require_classifier()
     images = evaluation_images(
         artifact.source.get("model"), options.images, options.labels, artifact.preprocessing
     )
@@ -57,18 +58,24 @@ def measure(
     title: str = "evaluate",
 ) -> dict[str, Any]:
     """Accuracy at each level as JSON; `weights` is needed for float ones of a local file only."""
+    models = {level: _model(level, artifact, weights) for level in levels}
+    return {"images": len(images)} | measured(models, images, title)
+
+
+def measured(models: Mapping[str, Any], images: ImageSet, title: str) -> dict[str, Any]:
+    """Accuracy as JSON of each model: an artifact at integer level, or one that has `logits`."""
     with ExitStack() as stack, progress_bar(title) as progress:
-        sources: dict[str, Logits] = {}
-        for level in levels:
-            if level == "integer":
-                sources[level] = _golden(artifact, len(images), stack)
-            else:
-                sources[level] = _torch(level, artifact, weights)
+        sources = {
+            name: _golden(model, len(images), stack)
+            if isinstance(model, Artifact)
+            else _torch(model)
+            for name, model in models.items()
+        }
         accuracy = evaluate(sources, images, progress=progress)
-    result: dict[str, Any] = {"images": len(images)}
-    for level, found in accuracy.items():
-        result[level] = {"top1": round(found.top1, 2), "top5": round(found.top5, 2)}
-    return result
+    return {
+        name: {"top1": round(found.top1, 2), "top5": round(found.top5, 2)}
+        for name, found in accuracy.items()
+    }
 
 
 def render(result: dict[str, Any]) -> str:
@@ -93,16 +100,20 @@ def _golden(artifact: Artifact, images: int, stack: ExitStack) -> Logits:
     return lambda pixels: golden.run(pixels).logits
 
 
-def _torch(level: str, artifact: Artifact, weights: str | None) -> Logits:
+def _torch(model: Any) -> Logits:
     import torch
 
-    if level == "fake":
-        from ..quant.fake import FakeModel
-
-        model = FakeModel(artifact)
-    else:
-        model = _float_model(artifact, weights)
     return lambda pixels: model.logits(torch.from_numpy(pixels)).numpy()
+
+
+def _model(level: str, artifact: Artifact, weights: str | None) -> Any:
+    if level == "integer":
+        return artifact
+    if level == "float":
+        return _float_model(artifact, weights)
+    from ..quant.fake import FakeModel
+
+    return FakeModel(artifact)
 
 
 def _float_model(artifact: Artifact, weights: str | None) -> Any:
@@ -115,7 +126,9 @@ def _float_model(artifact: Artifact, weights: str | None) -> Any:
     )
     if weights is None and recorded != "timm":
         raise ModelError(f"--weights must name the float weights, {recorded}, for level float")
-    model = load_model(name, weights or "timm")
+    preprocessing = artifact.preprocessing
+    size = preprocessing.height, preprocessing.width
+    model = load_model(name, weights or "timm", size)
     if state_digest(model) != digest:
         raise ModelError(f"--weights must be the ones that were quantized, not {weights}")
     return FloatModel(model, artifact.preprocessing)

@@ -14,6 +14,8 @@ from ..errors import RootshiftError
 COMMANDS = {
     "demo": "the whole flow on the embedded model",
     "quantize": "calibrate a pretrained ViT and export it as integers",
+    "compare": "accuracy of every method of quantization on the same images",
+    "sensitivity": "the error of each quantizer, and bits for a budget",
     "evaluate": "accuracy of an artifact at float, fake or integer level",
     "generate": "Verilog, program, C driver and test vectors",
     "simulate": "run one image through an engine",

@@ -66,6 +66,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """
     check_options(options)
     artifact = Artifact.load(options.artifact)
+    artifact.require_classifier()
     pixels = one_image(options.image, artifact.preprocessing)
     keep = list(artifact.shapes()) if options.tensors or options.engine == "rtl" else []
     start = time.perf_counter()

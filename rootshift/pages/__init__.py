@@ -13,31 +13,45 @@ from .charts import (
     scatter,
     total_bar,
 )
-from .document import Page, asset, definitions, embedded_data, escape
+from .distributions import Band, Bins, band_chart, histogram, strip
+from .document import Page, asset, choices, definitions, embedded_data, escape
+from .lines import Line, Stop, line_chart
 from .numbers import decimals, grouped, percent, prefixed
-from .tables import Header, table
+from .svg import WIDTH
+from .tables import Header, Markup, table
 
 __all__ = [
     "COLOURS",
+    "WIDTH",
+    "Band",
+    "Bins",
     "Column",
     "Header",
+    "Line",
+    "Markup",
     "Page",
     "Part",
     "Point",
     "Roof",
     "Series",
+    "Stop",
     "area_chart",
     "asset",
+    "band_chart",
+    "choices",
     "column_chart",
     "decimals",
     "definitions",
     "embedded_data",
     "escape",
     "grouped",
+    "histogram",
     "legend",
+    "line_chart",
     "percent",
     "prefixed",
     "scatter",
+    "strip",
     "table",
     "total_bar",
 ]

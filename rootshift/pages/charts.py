@@ -6,15 +6,14 @@ dark and print by itself. Each mark carries a `title`, which the page's script s
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from math import log10
 
 from .document import escape
 from .numbers import decades, decimals, percent, prefixed, ticks
+from .svg import LEFT, RIGHT, TOP, WIDTH, grid, group_marks, number, path, rect, svg, text
 
 COLOURS = 10
 """Numbered colours of the style sheet."""
-WIDTH, LEFT, RIGHT, TOP = 960, 72, 16, 14
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def column_chart(
     def level(value: float) -> float:
         return bottom - value / top * (bottom - TOP)
 
-    parts = [_grid(marks, level, tick or write, unit)]
+    parts = [grid(marks, level, tick or write, unit)]
     for at, column in enumerate(columns):
         left, base, bars = LEFT + step * (at + 0.5) - wide / 2, 0.0, []
         for each in series:
@@ -111,21 +110,21 @@ def column_chart(
             if value:
                 colour = each.colour or column.colour
                 up = max(level(base) - level(base + value), 0.4)
-                bars.append(_rect(left, level(base) - up, wide, up, colour))
+                bars.append(rect(left, level(base) - up, wide, up, colour))
                 base += value
         rows = [f"{each.name}: {write(each.values[at])}" for each in series if each.values[at]]
         if len(rows) > 1:
             rows.append(f"total: {write(totals[at])}")
         tip = "\n".join([column.name, *rows])
         # The whole height answers, so that a small column can be hit, too.
-        area = _rect(LEFT + step * at, TOP, step, bottom - TOP, "hit")
+        area = rect(LEFT + step * at, TOP, step, bottom - TOP, "hit")
         parts.append(f'<g class="mark"><title>{escape(tip)}</title>{area}{"".join(bars)}</g>')
-    parts.append(_groups(columns, step, bottom))
+    parts.append(group_marks([column.group for column in columns], step, bottom))
     if line:
         y = level(line[0])
-        parts.append(_path([(LEFT, y), (WIDTH - RIGHT, y)], "limit"))
-        parts.append(_text(WIDTH - RIGHT, y - 4, line[1], "end", "limit"))
-    return _svg(WIDTH, height, parts, unit)
+        parts.append(path([(LEFT, y), (WIDTH - RIGHT, y)], "limit"))
+        parts.append(text(WIDTH - RIGHT, y - 4, line[1], "end", "limit"))
+    return svg(WIDTH, height, parts, unit)
 
 
 def total_bar(parts: Sequence[Part], write: Callable[[float], str]) -> str:
@@ -140,7 +139,7 @@ def total_bar(parts: Sequence[Part], write: Callable[[float], str]) -> str:
             f"<b>{escape(write(part.value))}</b> <i>{percent(share)}</i></li>"
         )
         if share:
-            box = _rect(at * WIDTH, 0, max(share * WIDTH, 1.5), 30, part.colour)
+            box = rect(at * WIDTH, 0, max(share * WIDTH, 1.5), 30, part.colour)
             cells.append(f'<g class="mark"><title>{escape(tip)}</title>{box}</g>')
         at += share
     bar = (
@@ -169,24 +168,24 @@ def area_chart(
     def level(value: float) -> float:
         return bottom - value / top * (bottom - TOP)
 
-    parts = [_grid(marks, level, decimals, unit)]
+    parts = [grid(marks, level, decimals, unit)]
     for each, means in zip(series, shown, strict=True):
         step = (WIDTH - LEFT - RIGHT) / max(1, len(means))
         points = [(LEFT, bottom)]
         for at, value in enumerate(means):
             points += [(LEFT + step * at, level(value)), (LEFT + step * (at + 1), level(value))]
         points.append((WIDTH - RIGHT, bottom))
-        parts.append(_path(points, f"area {each.colour}"))
+        parts.append(path(points, f"area {each.colour}"))
     for mark in ticks(high, 8):
         if mark <= high:
             x = LEFT + mark / high * (WIDTH - LEFT - RIGHT)
-            parts.append(_text(x, bottom + 16, prefixed(mark), "middle"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, height - 6, x_name, "middle", "name"))
+            parts.append(text(x, bottom + 16, prefixed(mark), "middle"))
+    parts.append(text((LEFT + WIDTH - RIGHT) / 2, height - 6, x_name, "middle", "name"))
     if line:
         y = level(line[0])
-        parts.append(_path([(LEFT, y), (WIDTH - RIGHT, y)], "limit"))
-        parts.append(_text(WIDTH - RIGHT, y - 4, line[1], "end", "limit"))
-    return _svg(WIDTH, height, parts, unit)
+        parts.append(path([(LEFT, y), (WIDTH - RIGHT, y)], "limit"))
+        parts.append(text(WIDTH - RIGHT, y - 4, line[1], "end", "limit"))
+    return svg(WIDTH, height, parts, unit)
 
 
 def scatter(
@@ -214,15 +213,15 @@ def scatter(
 
     parts = []
     for mark in xs:
-        parts.append(_path([(across(mark), TOP), (across(mark), bottom)], "grid"))
-        parts.append(_text(across(mark), bottom + 16, _power(mark), "middle"))
+        parts.append(path([(across(mark), TOP), (across(mark), bottom)], "grid"))
+        parts.append(text(across(mark), bottom + 16, _power(mark), "middle"))
     for mark in ys:
-        parts.append(_path([(LEFT, up(mark)), (width - right, up(mark))], "grid"))
-        parts.append(_text(LEFT - 6, up(mark) + 4, _power(mark), "end"))
-    parts.append(_text((LEFT + width - right) / 2, height - 6, x_name, "middle", "name"))
+        parts.append(path([(LEFT, up(mark)), (width - right, up(mark))], "grid"))
+        parts.append(text(LEFT - 6, up(mark) + 4, _power(mark), "end"))
+    parts.append(text((LEFT + width - right) / 2, height - 6, x_name, "middle", "name"))
     middle = (TOP + bottom) / 2
     parts.append(
-        f'<text class="name" text-anchor="middle" transform="translate(14 {_n(middle)}) '
+        f'<text class="name" text-anchor="middle" transform="translate(14 {number(middle)}) '
         f'rotate(-90)">{escape(y_name)}</text>'
     )
     for roof in roofs:
@@ -230,54 +229,15 @@ def scatter(
         left = max(xs[0], ys[0] / roof.slope)
         line = [(across(left), up(roof.slope * left))] if left < corner else []
         line += [(across(max(corner, xs[0])), up(roof.level)), (width - right, up(roof.level))]
-        parts.append(_path(line, "roof"))
-        parts.append(_text(width - right - 2, up(roof.level) - 5, roof.name, "end", "limit"))
+        parts.append(path(line, "roof"))
+        parts.append(text(width - right - 2, up(roof.level) - 5, roof.name, "end", "limit"))
     for point in points:
         tip = f"{point.name}\n{point.text}" if point.text else point.name
         parts.append(
             f'<g class="mark"><title>{escape(tip)}</title><circle class="{escape(point.colour)}" '
-            f'cx="{_n(across(point.x))}" cy="{_n(up(point.y))}" r="5.5"/></g>'
+            f'cx="{number(across(point.x))}" cy="{number(up(point.y))}" r="5.5"/></g>'
         )
-    return _svg(width, height, parts, f"{y_name} against {x_name}", "square")
-
-
-def _svg(width: int, height: int, parts: Sequence[str], name: str, kind: str = "wide") -> str:
-    return (
-        f'<div class="scroll"><svg class="chart {kind}" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(name)}">\n' + "\n".join(parts) + "\n</svg></div>"
-    )
-
-
-def _grid(
-    marks: Sequence[float],
-    level: Callable[[float], float],
-    write: Callable[[float], str],
-    unit: str,
-) -> str:
-    lines = []
-    for mark in marks:
-        lines.append(_path([(LEFT, level(mark)), (WIDTH - RIGHT, level(mark))], "grid"))
-        lines.append(_text(LEFT - 6, level(mark) + 4, write(mark), "end"))
-    middle = (level(marks[0]) + level(marks[-1])) / 2
-    lines.append(
-        f'<text class="name" text-anchor="middle" transform="translate(11 {_n(middle)}) '
-        f'rotate(-90)">{escape(unit)}</text>'
-    )
-    return "".join(lines)
-
-
-def _groups(columns: Sequence[Column], step: float, bottom: float) -> str:
-    found, at = [], 0
-    for name, members in groupby(columns, key=lambda column: column.group):
-        count = len(list(members))
-        left, right = LEFT + step * at + 1, LEFT + step * (at + count) - 1
-        if name:
-            found.append(_path([(left, bottom + 5), (right, bottom + 5)], "bracket"))
-            # About seven units a letter; a name that has no room is told on hover alone.
-            if len(name) * 6.6 + 4 <= right - left:
-                found.append(_text((left + right) / 2, bottom + 20, name, "middle"))
-        at += count
-    return "".join(found)
+    return svg(width, height, parts, f"{y_name} against {x_name}", "square")
 
 
 def _power(mark: float) -> str:
@@ -297,24 +257,3 @@ def _binned(values: Sequence[float], most: int) -> list[float]:
         return sums[whole] + (place - whole) * (sums[whole + 1] - sums[whole])
 
     return [(until(size * (n + 1)) - until(size * n)) / size for n in range(most)]
-
-
-def _rect(x: float, y: float, width: float, height: float, colour: str) -> str:
-    return (
-        f'<rect class="{escape(colour)}" x="{_n(x)}" y="{_n(y)}" width="{_n(width)}" '
-        f'height="{_n(height)}"/>'
-    )
-
-
-def _path(points: Sequence[tuple[float, float]], kind: str) -> str:
-    line = "L".join(f"{_n(x)} {_n(y)}" for x, y in points)
-    return f'<path class="{escape(kind)}" d="M{line}"/>'
-
-
-def _text(x: float, y: float, text: str, anchor: str, kind: str = "") -> str:
-    name = f' class="{kind}"' if kind else ""
-    return f'<text{name} x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}">{escape(text)}</text>'
-
-
-def _n(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")

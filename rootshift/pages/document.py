@@ -145,6 +145,18 @@ class Page:
         write_file(path, lambda file: file.write(content))
 
 
+def choices(name: str, items: Sequence[tuple[str, str]]) -> str:
+    """One of several contents (HTML) by their names (plain); all of them where no script runs."""
+    options = "".join(
+        f'<option value="{place}">{escape(each)}</option>' for place, (each, _) in enumerate(items)
+    )
+    contents = "".join(f'<div class="choice">{content}</div>' for _, content in items)
+    return (
+        f'<div class="choices"><p class="tools"><label>{escape(name)} <select>{options}</select>'
+        f"</label></p>{contents}</div>"
+    )
+
+
 def definitions(items: Mapping[str, str]) -> str:
     """Names and their values (HTML) in two columns."""
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{value}</dd>" for name, value in items.items())

@@ -47,6 +47,13 @@ def percent(share: float) -> str:
     return f"{value:.{places}f}{SPACE}%"
 
 
+def power(value: float) -> str:
+    """A power of ten as 10⁻³; 1 is "1"."""
+    exponent = round(log10(value))
+    digits = "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(digit)] for digit in str(abs(exponent)))
+    return f"10{'⁻' if exponent < 0 else ''}{digits}" if exponent else "1"
+
+
 def ticks(high: float, count: int = 5) -> list[float]:
     """Round numbers from 0 to the first at or above `high`, about `count` steps."""
     if high <= 0:
@@ -55,6 +62,15 @@ def ticks(high: float, count: int = 5) -> list[float]:
     power = 10.0 ** floor(log10(raw))
     step = next(power * times for times in (1, 2, 2.5, 5, 10) if power * times >= raw * (1 - 1e-9))
     return [number * step for number in range(ceil(high / step - 1e-9) + 1)]
+
+
+def ticks_between(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers from the last at or below `low` to the first at or above `high`."""
+    if high <= low:
+        low, high = low - 0.5, low + 0.5
+    step = ticks(high - low, count)[1]
+    first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
+    return [number * step for number in range(first, last + 1)]
 
 
 def decades(low: float, high: float) -> list[float]:

@@ -63,6 +63,16 @@ for (const header of document.querySelectorAll("table.sortable thead th")) {
   });
 }
 
+for (const box of document.querySelectorAll(".choices")) {
+  const select = box.querySelector("select");
+  const contents = [...box.querySelectorAll(":scope > .choice")];
+  const show = () => {
+    contents.forEach((content, place) => { content.hidden = place !== select.selectedIndex; });
+  };
+  select.addEventListener("change", show);
+  show();
+}
+
 addEventListener("beforeprint", () => {
   document.documentElement.dataset.theme = "light";
   for (const part of document.querySelectorAll("details")) part.open = true;

@@ -40,13 +40,13 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--bits", nargs="+", default=["W4A4", "W6A6", "W8A8"])
-    parser.add_argument("--rounding", default="second-moment")
+    parser.add_argument("--method", default="repq+gptq")
     parser.add_argument("--times-only", action="store_true")
     options = parser.parse_args()
     result: dict[str, Any] = {"cores": os.cpu_count(), "threads": torch.get_num_threads()}
-    result["times"] = times(options.rounding)
+    result["times"] = times(options.method)
     if not options.times_only:
-        result["top1"] = accuracy(options.bits, options.rounding)
+        result["top1"] = accuracy(options.bits, options.method)
     print(json.dumps(result, indent=1))
 
 
@@ -55,19 +55,19 @@ def calibration_images(preprocessing: Any) -> ImageSet:
     return ImageSet.from_csv(LABELS, preprocessing, split="calibration")
 
 
-def quantized(bits: str, rounding: str) -> Artifact:
+def quantized(bits: str, method: str) -> Artifact:
     """DeiT-T calibrated on its 32 images."""
-    return quantize(MODEL, WEIGHTS, calibration_images, Bits.parse(bits), rounding=rounding)
+    return quantize(MODEL, WEIGHTS, calibration_images, Bits.parse(bits), method=method)
 
 
-def accuracy(bits: list[str], rounding: str) -> dict[str, Any]:
+def accuracy(bits: list[str], method: str) -> dict[str, Any]:
     """Top-1 and top-5 on the evaluation images: float, and fake and integer for each width."""
     model = load_model(MODEL, WEIGHTS)
     preprocessing = preprocessing_of(model)
     levels = {"float": torch_level(FloatModel(model, preprocessing))}
     stack = ExitStack()
     for width in bits:
-        artifact = quantized(width, rounding)
+        artifact = quantized(width, method)
         levels[f"{width} fake"] = torch_level(FakeModel(artifact))
         golden = stack.enter_context(GoldenPool(artifact))
         levels[f"{width} integer"] = lambda pixels, golden=golden: golden.run(pixels).logits
@@ -85,17 +85,17 @@ def torch_level(model: FloatModel | FakeModel) -> Callable[[np.ndarray], np.ndar
     return lambda pixels: model.logits(torch.from_numpy(pixels)).numpy()
 
 
-def times(rounding: str) -> dict[str, float]:
+def times(method: str) -> dict[str, float]:
     """Seconds: float forward of 32 images, their calibration, and golden per image; medians."""
     model = load_model(MODEL, WEIGHTS)
     preprocessing = preprocessing_of(model)
     pixels = np.concatenate(list(calibration_images(preprocessing).batches(32)))
     tensor = torch.from_numpy(pixels)
     float_model = FloatModel(model, preprocessing)
-    golden = GoldenModel(quantized("W4A4", rounding))
+    golden = GoldenModel(quantized("W4A4", method))
     forward = median(lambda: float_model.logits(tensor), 5)
     seconds = {"float forward, 32 images": forward}
-    for how in dict.fromkeys(("nearest", rounding)):
+    for how in dict.fromkeys(("repq", method)):
         seconds[f"calibration W4A4, 32 images, {how}"] = median(
             lambda how=how: calibrate(
                 model,
@@ -103,7 +103,7 @@ def times(rounding: str) -> dict[str, float]:
                 preprocessing.mean,
                 preprocessing.std,
                 Bits.parse("W4A4"),
-                rounding=how,
+                method=how,
             ),
             3,
         )

@@ -102,6 +102,7 @@ def test_float_level_of_local_weights_needs_them_again(digits: Path, tmp_path: P
         bits=artifact.bits,
         preprocessing=artifact.preprocessing,
         operators=artifact.operators,
+        outputs=artifact.outputs,
     )
     local.save(tmp_path / "local")
     message = refused("evaluate", tmp_path / "local", "--level", "integer", "float")

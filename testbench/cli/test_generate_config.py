@@ -50,7 +50,6 @@ def test_a_whole_configuration_is_taken(digits: Path, tmp_path: Path, quick: Non
         ("bus_width = 48", "bus_width must be one of 32, 64, 128, not 48"),
         ("log_width = 5", "log_width must be the artifact's, 4, not 5"),
         ('base = "2"', "base must be the artifact's, sqrt2, not 2"),
-        ("weight_width = 3", "weight_width must be at least 4 for the artifact, not 3"),
         ("token_depth = 16", "token_depth must be at least 17 for the artifact, not 16"),
         ("channel_depth = 191", "channel_depth must be at least 192 for the artifact, not 191"),
         ("embedding_depth = 47", "embedding_depth must be at least 48 for the artifact, not 47"),

@@ -17,7 +17,7 @@ from rootshift.quant.models import load_model
 
 from .running import files, invoke, labels_csv, refused
 
-KEYS = {"artifact", "model", "bits", "operators", "weight_bytes", "images", "seconds"}
+KEYS = {"artifact", "model", "method", "bits", "operators", "weight_bytes", "images", "seconds"}
 
 
 @pytest.fixture
@@ -49,10 +49,81 @@ def test_json_and_artifact_of_the_embedded_model(tmp_path: Path) -> None:
     assert {path.name for path in out.parent.iterdir()} == {"model"}
 
 
+def test_method_and_table_of_bits(quick: tuple, tmp_path: Path) -> None:
+    table = tmp_path / "bits.toml"
+    table.write_text('default = "W4A4"\n[layers]\n"blocks.1.*" = "W6"\n"head" = "W8A5"\n')
+    words = (*quick, "--bits", table, "--method", "repq+gptq", "--out", tmp_path / "a", "--json")
+    result, artifact = invoke(*words).json, Artifact.load(tmp_path / "a")
+    assert (result["bits"], result["method"]) == ("W4A4 mixed", "repq+gptq")
+    assert artifact.source["method"] == "repq+gptq"
+    widths = {
+        op.name: (op.weight_width, op.input_width) for op in artifact.operators if op.kind == "gemm"
+    }
+    assert widths["blocks.1.mlp.fc1"] == (6, 4)
+    assert widths["blocks.2.mlp.fc1"] == (4, 4)
+    assert widths["head"] == (8, 5)
+    assert widths["patch_embed.proj"] == (8, 8)
+    assert result["weight_bytes"] == artifact.weight_bytes
+
+
+def test_image_size_and_features(quick: tuple, tmp_path: Path) -> None:
+    words = (*quick, "--image-size", "8x12", "--features", "1", "-1", "--out", tmp_path / "a")
+    assert invoke(*words).code == 0
+    artifact = Artifact.load(tmp_path / "a")
+    assert artifact.preprocessing.shape == (8, 12, 1)
+    assert [(each.name, each.grid) for each in artifact.outputs] == [
+        ("blocks.1.mlp.residual", (4, 6)),
+        ("blocks.3.mlp.residual", (4, 6)),
+    ]
+    assert "must be a classifier" in refused("evaluate", tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--method", "ptq4vit"), "invalid choice: 'ptq4vit'"),
+        (("--image-size", "0"), "must be a side or HxW in pixels, not '0'"),
+        (("--image-size", "9"), "patch_embed must have whole patches"),
+        (("--features", "7"), "features must be numbers from -4 to 3"),
+        (("--device", "cuda:77"), "device must be one that torch can use, not 'cuda:77'"),
+        (("--bits", "missing.toml"), "missing.toml"),
+    ],
+)
+def test_bad_options_leave_nothing(
+    quick: tuple, words: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    before = files(tmp_path)
+    assert message in refused(*quick, *words, "--out", tmp_path / "a")
+    assert files(tmp_path) == before
+
+
+def test_report_beside_the_artifact(quick: tuple, tmp_path: Path) -> None:
+    page = tmp_path / "pages" / "report.html"
+    words = (*quick, "--report", page, "--out", tmp_path / "a")
+    assert invoke(*words, "--json").json["report"] == str(page)
+    text = page.read_text()
+    assert Artifact.load(tmp_path / "a").digest[:12] in text
+    # The embedded model has labelled images of its own.
+    assert "449" in text
+
+
+def test_labels_without_a_report_are_refused(quick: tuple, images: Path, tmp_path: Path) -> None:
+    words = (*quick, "--labels", images / "labels.csv", "--out", tmp_path / "a")
+    assert refused(*words) == "--labels must come with --report"
+
+
+def test_a_table_for_another_model_is_refused_before_any_work(quick: tuple, tmp_path: Path) -> None:
+    table = tmp_path / "bits.toml"
+    table.write_text('default = "W4A4"\n[layers]\n"layers.0.*" = "W6"\n')
+    message = refused(*quick, "--bits", table, "--out", tmp_path / "a")
+    assert "layers.0.*" in message
+    assert str(table) in message
+
+
 def test_text_says_what_came_of_it(quick: tuple, tmp_path: Path) -> None:
     outcome = invoke(*quick, "--out", tmp_path / "a")
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.startswith("digits W4A4: ")
+    assert outcome.out.startswith("digits W4A4 by repq: ")
     assert outcome.out.endswith(f"-> {tmp_path / 'a'}\n")
     assert "calibrated on 4 images" in outcome.out
 
@@ -170,7 +241,7 @@ def test_a_bad_place_is_refused_before_the_work(
         (["--limit", "-1"], "--limit must be at least 1, not -1"),
         (["--seed", "-1"], "--seed must be at least 0, not -1"),
         (["--base", "e"], "--base: invalid choice: 'e'"),
-        (["--rounding", "up"], "--rounding: invalid choice: 'up'"),
+        (["--method", "up"], "--method: invalid choice: 'up'"),
         (["--calibration", "no"], "images folder no: no such folder"),
         (["--calibration", "empty"], "images folder empty: no .bmp"),
         (["--calibration", "text"], "image text/a.png: cannot be decoded"),
@@ -234,7 +305,7 @@ def weights(elsewhere: Path) -> Path:
         ("vit_tinny_patch16_224", "model 'vit_tinny_patch16_224' must be a timm model name"),
         ("../digits", "model '../digits' must be a timm model name or 'digits'"),
         ("", "model '' must be a timm model name or 'digits'"),
-        ("resnet18", "model is not supported: model must be a timm VisionTransformer, not ResNet"),
+        ("resnet18", "model is not supported: model must be a timm VisionTransformer, "),
     ],
 )
 def test_a_model_that_is_not_covered_is_named(images: Path, tmp_path: Path, model, message) -> None:
@@ -247,7 +318,7 @@ def test_another_model_needs_calibration_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digits = load_model("digits", "timm")
-    monkeypatch.setattr("rootshift.quant.quantize.load_model", lambda name, weights: digits)
+    monkeypatch.setattr("rootshift.quant.quantize.load_model", lambda *_: digits)
     message = refused("quantize", "deit_tiny_patch16_224", "--out", tmp_path / "a")
     expected = "--calibration must be given for deit_tiny_patch16_224: a folder or a CSV file"
     assert message == expected
