@@ -19,15 +19,12 @@ from ..formats import BASES
 from ..methods import METHODS
 from .chunks import MEMORY, ChunkStore
 from .families import network_of
-from .methods import CLASSES, PublishedRepq
-from .network import MODES, Network, QuantizedNetwork
+from .methods import CLASSES, Method, PublishedRepq
+from .network import MODES, QuantizedNetwork
 from .nodes import Linear
-from .walk import EXACT, QUANTIZED, Walk
+from .walk import EXACT, QUANTIZED, Walk, image_chunks
 
 Progress = Callable[[int, int, str], None]
-
-_CHUNK_IMAGES = 32
-_CHUNK_BYTES = 1 << 27
 
 
 @torch.no_grad()
@@ -85,14 +82,14 @@ def calibrate(
     quantized = QuantizedNetwork(network.to(device), bits, base)
     with ChunkStore(memory) as store:
         walk = Walk(quantized, store, kind.PATHS, device)
-        walk.start(_chunks(network, pixels))
+        walk.start(image_chunks(network, pixels))
         if not walk.sizes:
             raise CalibrationError("calibration images must be at least one, not none")
         _visit(walk, kind(walk), progress)
     return quantized.to("cpu")
 
 
-def _visit(walk: Walk, method, progress: Progress | None) -> None:
+def _visit(walk: Walk, method: Method, progress: Progress | None) -> None:
     network = walk.network
     total = len(network.sites) + len(network.linears)
     done = 0
@@ -120,31 +117,6 @@ def _visit(walk: Walk, method, progress: Progress | None) -> None:
             step(node.name)
         walk.leave(node)
     method.complete()
-
-
-def _chunks(network: Network, pixels: Tensor | Iterable[Tensor]) -> Iterable[Tensor]:
-    """The images in chunks whose tensors are of a bearable size."""
-    size = None
-    for part in [pixels] if isinstance(pixels, Tensor) else pixels:
-        network.check_pixels(part)
-        if size is None and len(part):
-            size = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // _widest(network, part[:1])))
-        if len(part):
-            yield from part.split(size)
-
-
-def _widest(network: Network, pixels: Tensor) -> int:
-    """Bytes of the largest tensor of one image."""
-    widest = 1
-
-    def execute(node, operands: list[Tensor]) -> Tensor:
-        nonlocal widest
-        result = node.forward(*operands)
-        widest = max(widest, result.numel() * result.element_size())
-        return result
-
-    network.run(pixels.to(network.mean.device), execute)
-    return widest
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -1,19 +1,51 @@
 """The way of the calibration images through a network, node by node, in chunks of images."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from .chunks import Chunks, ChunkStore
-from .network import PIXELS, QuantizedNetwork
+from .network import PIXELS, Network, QuantizedNetwork
 from .nodes import Node
 
 EXACT, QUANTIZED = "exact", "quantized"
 """Paths: the float network, and the one with the quantizers and weights found so far."""
 
 _READ_ONCE = 1 << 28
-"""Bytes of a tensor that is made once for all its readings."""
+"""Bytes of a tensor, of all chunks together, that is made once for all its readings; on top of what
+the store keeps."""
+_CHUNK_IMAGES = 32
+_CHUNK_BYTES = 1 << 27
+
+
+def image_chunks(network: Network, pixels: Tensor | Iterable[Tensor]) -> Iterator[Tensor]:
+    """Images, uint8 `[B, H, W, C]`, as many at a time as keep the largest tensor bearable.
+
+    Parameters: `pixels`, all of them or some after the other.
+    Raises: TypeError or ValueError as `Network.check_pixels` does.
+    """
+    size = None
+    for part in [pixels] if isinstance(pixels, Tensor) else pixels:
+        network.check_pixels(part)
+        if size is None and len(part):
+            size = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // _widest(network, part[:1])))
+        if len(part):
+            yield from part.split(size)
+
+
+def _widest(network: Network, pixels: Tensor) -> int:
+    """Bytes of the largest tensor of one image."""
+    widest = 1
+
+    def execute(node: Node, operands: list[Tensor]) -> Tensor:
+        nonlocal widest
+        result = node.forward(*operands)
+        widest = max(widest, result.numel() * result.element_size())
+        return result
+
+    network.run(pixels.to(network.mean.device), execute)
+    return widest
 
 
 class Walk:
@@ -21,7 +53,8 @@ class Walk:
 
     Parameters:
         quantized: the network, whose quantizers are filled in between the steps.
-        store: keeps what is not cheap to make again.
+        store: keeps what is not cheap to make again; a method may keep tensors there under keys of
+            its own.
         paths: which of `EXACT` and `QUANTIZED` to walk.
         device: where to compute; the store stays in main memory.
     """
@@ -38,7 +71,7 @@ class Walk:
         self.paths = tuple(paths)
         self.device = torch.device(device)
         self.sizes: list[int] = []
-        self._store = store
+        self.store = store
         self._last_use = {
             name: node for node in self.network.nodes for name in self._kept_operands(node)
         }
@@ -47,17 +80,12 @@ class Walk:
         """Take the images in, uint8 `[B, H, W, C]` each."""
         for pixels in chunks:
             self.network.check_pixels(pixels)
-            self._store.put((PIXELS, PIXELS, len(self.sizes)), pixels)
+            self.store.put((PIXELS, PIXELS, len(self.sizes)), pixels)
             self.sizes.append(len(pixels))
-
-    @property
-    def store(self) -> ChunkStore:
-        """What the walk keeps; a method may keep tensors there under keys of its own."""
-        return self._store
 
     def pixels(self, chunk: int) -> Tensor:
         """Images of a chunk, uint8 `[B, H, W, C]`, until the patch embedding is passed."""
-        return self._store.get((PIXELS, PIXELS, chunk)).to(self.device)
+        return self.store.get((PIXELS, PIXELS, chunk)).to(self.device)
 
     @property
     def chunks(self) -> range:
@@ -76,9 +104,9 @@ class Walk:
     def value(self, name: str, chunk: int, path: str = QUANTIZED) -> Tensor:
         """Tensor of a node that the walk has passed, before any quantizer reads it."""
         if name == PIXELS:
-            return self.network.prepare(self._store.get((PIXELS, PIXELS, chunk)).to(self.device))
-        if (path, name, chunk) in self._store:
-            return self._store.get((path, name, chunk)).to(self.device)
+            return self.network.prepare(self.pixels(chunk))
+        if (path, name, chunk) in self.store:
+            return self.store.get((path, name, chunk)).to(self.device)
         return self.make(self.network.by_name[name], chunk, path)
 
     def operands(self, node: Node, chunk: int, path: str = QUANTIZED) -> list[Tensor]:
@@ -96,14 +124,14 @@ class Walk:
         if node.light:
             return
         for chunk in self.chunks:
-            if (path, node.name, chunk) not in self._store:
-                self._store.put((path, node.name, chunk), self.make(node, chunk, path))
+            if (path, node.name, chunk) not in self.store:
+                self.store.put((path, node.name, chunk), self.make(node, chunk, path))
 
     def shift(self, node: Node, offset: Tensor) -> None:
         """Add a constant `[N]` to what is kept of a node on the quantized path."""
         for chunk in self.chunks:
             key = (QUANTIZED, node.name, chunk)
-            self._store.put(key, self._store.get(key).to(self.device) + offset)
+            self.store.put(key, self.store.get(key).to(self.device) + offset)
 
     def leave(self, node: Node) -> None:
         """Note the magnitude of a tensor of the residual stream, and drop what no node ahead
@@ -119,7 +147,7 @@ class Walk:
                 paths = (PIXELS,) if name == PIXELS else self.paths
                 for path in paths:
                     for chunk in self.chunks:
-                        self._store.drop((path, name, chunk))
+                        self.store.drop((path, name, chunk))
 
     def _kept_operands(self, node: Node) -> set[str]:
         """Stored tensors that a node is made of, directly or through light nodes."""

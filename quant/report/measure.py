@@ -9,10 +9,9 @@ from torch import Tensor
 from ..network import Network, QuantizedNetwork
 from ..nodes import Activation, Gather, LayerNorm, Linear, Node, Part, Softmax
 from ..quantizers import Quantizer
+from ..walk import image_chunks
 from .statistics import Channels, CodeUse, Histogram, Noise
 
-_CHUNK_IMAGES = 16
-_CHUNK_VALUES = 1 << 24
 _LEAST_OCTAVE = -32.0
 
 Pair = tuple[Tensor, Tensor]
@@ -72,7 +71,7 @@ def measure(
     found = _started(quantized)
     outputs: list[dict[str, Pair]] = []
     step = _Step(quantized, exact, found)
-    for chunk in _chunks(exact, pixels):
+    for chunk in image_chunks(exact, pixels):
         outputs.append(quantized.network.run(chunk, step))
         found.images += len(chunk)
         if progress is not None:
@@ -149,28 +148,3 @@ class _Step:
         if node.name in found.activations:
             found.activations[node.name].add(exact)
         return exact, changed
-
-
-def _chunks(network: Network, pixels: Tensor | Iterable[Tensor]) -> Iterable[Tensor]:
-    """The images, as many at a time as keep the largest tensor bearable."""
-    size = None
-    for part in [pixels] if isinstance(pixels, Tensor) else pixels:
-        network.check_pixels(part)
-        if size is None and len(part):
-            size = max(1, min(_CHUNK_IMAGES, _CHUNK_VALUES // _widest(network, part[:1])))
-        if len(part):
-            yield from part.split(size)
-
-
-def _widest(network: Network, pixels: Tensor) -> int:
-    """Values of the largest tensor of one image."""
-    widest = 1
-
-    def execute(node: Node, operands: list[Tensor]) -> Tensor:
-        nonlocal widest
-        result = node.forward(*operands)
-        widest = max(widest, result.numel())
-        return result
-
-    network.run(pixels, execute)
-    return widest

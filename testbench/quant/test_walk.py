@@ -13,7 +13,6 @@ from torch import Tensor
 from rootshift.bits import Bits
 from rootshift.errors import CalibrationError
 from rootshift.methods import METHODS
-from rootshift.quant import calibrate as engine
 from rootshift.quant import walk
 from rootshift.quant.calibrate import calibrate
 from rootshift.quant.families import network_of
@@ -80,7 +79,7 @@ def test_chunks_change_nothing(
     float32 products differ in batches of other sizes."""
     pixels = random_pixels(7)
     want = calibrated(pixels, **options)
-    monkeypatch.setattr(engine, "_CHUNK_IMAGES", size)
+    monkeypatch.setattr(walk, "_CHUNK_IMAGES", size)
     assert_near(calibrated(pixels, **options), want, 1e-3)
 
 
@@ -89,7 +88,7 @@ def test_values_that_are_made_anew_are_the_same(
     options: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixels = random_pixels(7)
-    monkeypatch.setattr(engine, "_CHUNK_IMAGES", 3)
+    monkeypatch.setattr(walk, "_CHUNK_IMAGES", 3)
     want = calibrated(pixels, **options)
     monkeypatch.setattr(walk, "_READ_ONCE", 0)
     assert_near(calibrated(pixels, **options), want, 1e-3)
@@ -101,7 +100,7 @@ def test_temporary_files_change_nothing_and_are_gone(
     options: dict[str, str], memory: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixels, most = random_pixels(7), 0
-    monkeypatch.setattr(engine, "_CHUNK_IMAGES", 3)
+    monkeypatch.setattr(walk, "_CHUNK_IMAGES", 3)
     want = calibrated(pixels, "W4A4", **options)
     assert list(folder.iterdir()) == []
 
@@ -130,7 +129,7 @@ def test_parts_are_one_set_of_images(
     options: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixels = random_pixels(8)
-    monkeypatch.setattr(engine, "_CHUNK_IMAGES", 2)
+    monkeypatch.setattr(walk, "_CHUNK_IMAGES", 2)
     want = calibrated(pixels, "W4A4", **options)
     parts = [pixels[:0], pixels[:2], pixels[2:6], pixels[6:6], pixels[6:]]
     assert_equal(calibrated(parts, "W4A4", **options), want)
@@ -194,7 +193,7 @@ def alive_by_step(pixels, method: str, *, depth: int = 2, memory: int = 0) -> di
 
 @pytest.mark.parametrize("method", INTEGER)
 def test_memory_does_not_grow_with_the_images(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_CHUNK_IMAGES", 4)
+    monkeypatch.setattr(walk, "_CHUNK_IMAGES", 4)
 
     def most(images: int, memory: int) -> int:
         parts = (random_pixels(4, seed) for seed in range(images // 4))
@@ -248,7 +247,7 @@ def test_the_exact_path_is_the_float_network(
         leave(self, node)
 
     monkeypatch.setattr(walk.Walk, "leave", look)
-    monkeypatch.setattr(engine, "_CHUNK_IMAGES", 4)
+    monkeypatch.setattr(walk, "_CHUNK_IMAGES", 4)
     calibrate(model, pixels, MEAN, STD, Bits.parse(bits), method=method)
     norms = sum(isinstance(node, LayerNorm) for node in network_of(model, MEAN, STD).nodes)
     assert len(checked) == len(want) - norms
