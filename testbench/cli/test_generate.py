@@ -10,6 +10,7 @@ import pytest
 
 from rootshift import csr_text, isa_text, program_text
 from rootshift.artifact import Artifact
+from rootshift.artifact_outputs import Output
 from rootshift.config import AcceleratorConfig
 from rootshift.hw.compiler import compile_program
 from rootshift.isa import Destination
@@ -258,6 +259,7 @@ def test_names_of_operators_reach_no_file_name(saved: Path, tmp_path: Path, quic
     """An artifact from elsewhere may call them what it likes."""
     artifact = Artifact.load(saved)
     object.__setattr__(artifact.operators[-1], "name", "../../escaped*/")
+    object.__setattr__(artifact, "outputs", (Output("../../escaped*/"),))
     artifact.save(tmp_path / "evil")
     before = files(tmp_path)
     assert invoke("generate", tmp_path / "evil", "--out", tmp_path / "x" / "o").code == 0
