@@ -23,7 +23,7 @@ from ..errors import ModelError
 from ..preprocessing import Preprocessing
 from . import digits  # noqa: F401  registers the embedded model with timm
 from .extractors import feature_extractor, opened
-from .supported import check_supported
+from .families import check_supported
 
 __all__ = ["check_supported", "load_model", "preprocessing_of"]
 

@@ -23,9 +23,6 @@ from .reparameterize import reparameterize
 from .search import search_log, search_uniform
 from .walk import EXACT, Walk
 
-FIELDS = {"weights": "W", "activations": "A", "log": "L"}
-"""Field of `Bits` -> its letter in a spelling such as W4A4L5."""
-
 
 @dataclass(frozen=True)
 class Sensitivity:
@@ -65,7 +62,7 @@ def sensitivities(
     """Measure every quantizer whose width a table of bits may choose, at every width.
 
     Parameters:
-        network: in integer mode; left as it is.
+        network: in integer mode; it moves to `device` and is otherwise left as it is.
         pixels: uint8 `[B, H, W, C]` each. Calibration images.
         widths: to measure, each 3 to 8.
         images: how many at a time go through the network.
@@ -209,4 +206,4 @@ def _distance(exact: Tensor, changed: Tensor, features: bool) -> float:
 
 
 def _power(x: Tensor) -> float:
-    return float(x.double().square().sum()) if x.numel() < 1 << 22 else float(x.square().sum())
+    return float(x.square().sum(dtype=torch.float64))

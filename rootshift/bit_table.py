@@ -28,7 +28,8 @@ PATCH_EMBEDDING = "patch_embed.proj"
 """The layer that takes pixels: its widths are 8 bits in every integer model."""
 
 _SPELLING = re.compile(r"(?:W(\d{1,9}))?(?:A(\d{1,9}))?(?:L(\d{1,9}))?", re.IGNORECASE | re.ASCII)
-_LETTERS = {"weights": "W", "activations": "A", "log": "L"}
+LETTERS = {"weights": "W", "activations": "A", "log": "L"}
+"""Field of `Bits` -> its letter in a spelling such as W4A4L5."""
 _ATTENTION = {"scores": ("activations",), "softmax": ("log",), "mix": ("activations",)}
 """Parts of attention, by the last part of their names -> their widths."""
 _LINEAR = ("weights", "activations")
@@ -83,7 +84,7 @@ class PartialBits:
         return cls(*(None if width is None else int(width) for width in match.groups()))
 
     def __str__(self) -> str:
-        return "".join(f"{_LETTERS[name]}{width}" for name, width in self.widths().items())
+        return "".join(f"{LETTERS[name]}{width}" for name, width in self.widths().items())
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,11 @@ class BitTable:
                 raise self._error(pattern, f"must match a layer{_suggestion(pattern, names)}")
             for name, width in bits.widths().items():
                 if not any(name in widths_of(layer) for layer in matched):
-                    has = " and ".join(_LETTERS[each] for each in widths_of(matched[0]))
+                    has = " and ".join(LETTERS[each] for each in widths_of(matched[0]))
                     raise self._error(
                         pattern,
                         f"must give widths that its layers have, {has} for {matched[0]}, "
-                        f"not {_LETTERS[name]}{width}",
+                        f"not {LETTERS[name]}{width}",
                     )
 
     def _error(self, pattern: str, what: str) -> ConfigError:
@@ -245,8 +246,8 @@ def bits_from_json(item: Mapping[str, Any]) -> Bits | BitTable:
     """
     if "default" in item or "layers" in item:
         return BitTable.from_json(item)
-    for key in sorted(_LETTERS.keys() ^ item.keys()):
-        raise ConfigError(f"bits: field {key!r} is {'missing' if key in _LETTERS else 'unknown'}")
+    for key in sorted(LETTERS.keys() ^ item.keys()):
+        raise ConfigError(f"bits: field {key!r} is {'missing' if key in LETTERS else 'unknown'}")
     return Bits(**item)
 
 

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from ... import __version__
 from ...artifact import Artifact
-from ...bit_table import widths_of
+from ...bit_table import LETTERS, widths_of
 from ...pages import Header, Page, definitions, escape, grouped, percent, prefixed, table
 from ...preprocessing import Preprocessing
 from ..families import network_of
 from ..network import QuantizedNetwork
-from ..sensitivity import FIELDS, Sensitivity
+from ..sensitivity import Sensitivity
 from . import codes, hard_tensors, levels
 from .measure import measure
 from .sensitivity import sensitivity as sensitivity_section
@@ -138,7 +138,7 @@ def _identity(
     view.page.add(definitions(items))
     mixed = _mixed(view)
     if mixed:
-        headers = [Header("layer"), *(Header(letter) for letter in FIELDS.values())]
+        headers = [Header("layer"), *(Header(letter) for letter in LETTERS.values())]
         view.page.details(
             f"{many(len(mixed), 'layer')} of other widths than {quantized.bits.default}",
             table(headers, mixed, name="bits by layer"),
@@ -151,7 +151,7 @@ def _mixed(view: View) -> list[list[Any]]:
     for layer in view.network.layers():
         fields = widths_of(layer)
         if any(getattr(bits.of(layer), f) != getattr(bits.default, f) for f in fields):
-            widths = [getattr(bits.of(layer), f) if f in fields else None for f in FIELDS]
+            widths = [getattr(bits.of(layer), f) if f in fields else None for f in LETTERS]
             rows.append([layer, *widths])
     return rows
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ... import __version__
-from ...bit_table import BitTable
+from ...bit_table import LETTERS, BitTable
 from ...bits import Bits
 from ...pages import Column, Header, Page, Series, column_chart, decimals, legend, table
-from ..sensitivity import FIELDS, Sensitivity
+from ..sensitivity import Sensitivity
 from .view import block_of
 
 _COLOURS = {"weights": "c8", "activations": "c0", "log": "c1"}
@@ -64,14 +64,14 @@ def sensitivity(
         "divergence", decimals,
     )  # fmt: skip
     page.figure(
-        legend([(field, _COLOURS[field]) for field in FIELDS]) + chart,
+        legend([(field, _COLOURS[field]) for field in LETTERS]) + chart,
         "Divergence by quantizer",
         "each at the width that the model gives it",
     )
     headers = [Header("quantizer"), Header("layer"), Header("field"), Header("has bits")]
     headers += [Header(f"{width} bits", "{:.2e}".format) for width in widths]
     rows = [
-        [name, first[name].layer, FIELDS[first[name].field], used[name]]
+        [name, first[name].layer, LETTERS[first[name].field], used[name]]
         + [
             float(f"{measured[name, width].divergence:.6g}") if (name, width) in measured else None
             for width in widths

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..quant.quantize import Calibration
     from ..quant.sensitivity import Sensitivity
 
+_METHOD = "repq"
+"""Its quantizers are those whose errors were measured."""
 _TRIES = 5
 
 
@@ -43,11 +45,11 @@ class Budget:
         options, preprocessing = self.options, self.calibration.preprocessing
         with progress_bar(f"calibrate {bits}") as progress:
             network = self.calibration.quantized(
-                bits, method="repq", base=options.base, device=options.device, progress=progress
+                bits, method=_METHOD, base=options.base, device=options.device, progress=progress
             )
         exact = network_of(self.calibration.model, preprocessing.mean, preprocessing.std)
         away = divergence(exact, network, self.calibration.pixels())
-        return self.calibration.artifact(network, "repq"), away
+        return self.calibration.artifact(network, _METHOD), away
 
     def chosen(
         self, cost: Callable[[str, int], float], budget: float, unit: str, fixed: float

@@ -12,10 +12,9 @@ from rootshift.errors import ModelError
 from rootshift.images import ImageSet
 from rootshift.operators import Gather
 from rootshift.quant.fake import FakeModel
-from rootshift.quant.families import network_of
+from rootshift.quant.families import check_supported, network_of
 from rootshift.quant.models import load_model
 from rootshift.quant.quantize import quantize
-from rootshift.quant.supported import check_supported
 from rootshift.sim.golden.model import GoldenModel
 
 from .exported import Exported, exported, shaded_pixels

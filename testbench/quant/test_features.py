@@ -17,11 +17,10 @@ from rootshift.bits import Bits
 from rootshift.errors import ArtifactError, ModelError
 from rootshift.quant.digits import digits_images
 from rootshift.quant.extractors import feature_extractor
-from rootshift.quant.families import network_of
+from rootshift.quant.families import check_supported, network_of
 from rootshift.quant.features import FeatureBackbone
 from rootshift.quant.models import load_model, preprocessing_of
 from rootshift.quant.quantize import quantize, state_digest
-from rootshift.quant.supported import check_supported
 from rootshift.sim.golden.model import GoldenModel
 
 from .exported import Exported, exported, preprocessing_for, shaded_pixels

@@ -14,8 +14,8 @@ from torch import nn
 
 from rootshift.errors import ModelError
 from rootshift.images import ImageSet
+from rootshift.quant.families import check_supported
 from rootshift.quant.models import load_model, preprocessing_of
-from rootshift.quant.supported import check_supported
 
 # After the guard in rootshift.quant, without which timm does not import beside a CPU torch.
 timm = importlib.import_module("timm")
