@@ -73,7 +73,7 @@ def is_illegal(word: Value, config: AcceleratorConfig) -> Value:
     for instruction in INSTRUCTIONS:
         wrong = [
             term
-            for name, (bit, operand) in instruction.places().items()
+            for name, (bit, operand) in instruction.places.items()
             for term in _out_of_range(
                 word[bit : bit + operand.width],
                 operand,

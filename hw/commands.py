@@ -13,7 +13,7 @@ def operands(name: str, command: data.View) -> data.View:
     """The operands of instruction `name` in a `COMMAND`, by name."""
     fields = {
         key: data.Field(Shape(operand.width, operand.signed), bit - OPERANDS_BIT)
-        for key, (bit, operand) in BY_NAME[name].places().items()
+        for key, (bit, operand) in BY_NAME[name].places.items()
     }
     return data.View(data.FlexibleLayout(OPERANDS_WIDTH, fields), command.operands)
 

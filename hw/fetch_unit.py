@@ -87,7 +87,7 @@ class FetchUnit(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        places = BY_NAME["FETCH"].places()
+        places = BY_NAME["FETCH"].places
         m.submodules.reader = reader = ReadDma(
             addr_width=self.addr_width,
             data_width=self.bus_width,

@@ -142,7 +142,7 @@ class PatchifyUnit(wiring.Component):
             addr_width=self.addr_width,
             data_width=self.bus_width,
             outstanding=self.outstanding,
-            beats_width=BY_NAME["PATCHIFY"].places()["beats"][1].width,
+            beats_width=BY_NAME["PATCHIFY"].places["beats"][1].width,
         )
         forward(m, self.m_axi, reader.m_axi)
         m.d.comb += [self.cause.eq(reader.cause), self.address.eq(reader.address)]

@@ -230,7 +230,7 @@ class Sequencer(wiring.Component):
     def _queue(self, m: Module, unit: Unit) -> SyncFIFO:
         """Waits, the opcode where it says something, and as many operand bits as the unit has."""
         instructions = [i for i in INSTRUCTIONS if i.unit is unit]
-        ends = [bit + operand.width for i in instructions for bit, operand in i.places().values()]
+        ends = [bit + operand.width for i in instructions for bit, operand in i.places.values()]
         operands = self._word[OPERANDS_BIT : max(ends)]
         waits = self._word[OPCODE_WIDTH:][: WAITS_LAYOUT.size]
         opcode = self._word[:OPCODE_WIDTH] if len(instructions) > 1 else Cat()

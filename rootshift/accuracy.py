@@ -50,7 +50,16 @@ def count_hits(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     classes = logits.shape[1]
     if labels.max() >= classes:
         raise ImageError(f"label must be below {classes}, the model's classes, not {labels.max()}")
+    return hits_of(first_five(logits), labels)
+
+
+def first_five(logits: np.ndarray) -> np.ndarray:
+    """The classes that rank first, best first: int64 [images, up to 5]."""
     # As float64, because the negative of the least int32 is itself.
-    rank = np.argsort(-logits.astype(np.float64), axis=1, kind="stable")[:, :5]
-    found = rank == labels[:, None]
+    return np.argsort(-logits.astype(np.float64), axis=1, kind="stable")[:, :5]
+
+
+def hits_of(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Number of labels that are the first of an image's `classes`, and that are among them."""
+    found = classes == labels[:, None]
     return np.array([found[:, 0].sum(), found.any(1).sum()])

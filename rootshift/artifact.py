@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,12 @@ class Artifact:
                 f"the artifact must be a classifier, not a feature extractor of {names}"
             )
 
-    def shapes(self) -> dict[str, Shape]:
+    def shapes(self) -> Mapping[str, Shape]:
         """Shape of every tensor of one image's inference, from the pixels on, in order."""
+        return self._shapes
+
+    @cached_property
+    def _shapes(self) -> Mapping[str, Shape]:
         return tensor_shapes(self.operators, self.preprocessing.shape)
 
     def macs(self) -> int:
@@ -98,7 +103,7 @@ class Artifact:
                 return operator
         raise KeyError(name)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of all that the artifact holds: `manifest_sha256` of its manifest."""
         return self._content()[0]["manifest_sha256"]

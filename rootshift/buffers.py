@@ -11,6 +11,7 @@ import numpy as np
 from .artifact import Artifact
 from .errors import ProgramError
 from .formats import GELU_INDEX_WIDTH, PIXEL_WIDTH
+from .memo import per_artifact
 from .operator_base import Shape
 from .operators import (
     Gather,
@@ -190,6 +191,7 @@ class CodePlan:
     tail_words: int
 
 
+@per_artifact
 def plan_codes(artifact: Artifact, rows: int, batch: int = 1) -> CodePlan:
     """Places of all code tensors but the patches; parameters of `code_tensors`."""
     tensors = code_tensors(artifact, rows, batch)
@@ -243,6 +245,7 @@ def patch_grid(operator: Patchify, image: Shape, rows: int, activation_width: in
     )
 
 
+@per_artifact
 def code_words(
     artifact: Artifact, rows: int, activation_width: int, buffers: int = 2, batch: int = 1
 ) -> int:
@@ -260,6 +263,7 @@ def code_words(
     return max(plan.body_words, *bands) + plan.tail_words
 
 
+@per_artifact
 def residual_words(artifact: Artifact, lanes: int, batch: int = 1) -> int:
     """Words of the residual buffer: the longest stream that a LayerNorm or pool reads, of `batch`
     images."""

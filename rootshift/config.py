@@ -3,12 +3,14 @@
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from .accelerated import check_accelerated
 from .artifact import Artifact
 from .buffers import code_tensors, code_words, residual_words
 from .errors import ConfigError
 from .formats import BASES, CODE_WIDTHS, EMBEDDING_MAX, zero_code
+from .memo import per_artifact
 from .operators import Gemm, LayerNorm, Log2Softmax
 from .toml_fields import load_fields
 from .views import views
@@ -108,47 +110,27 @@ class AcceleratorConfig:
         return zero_code(self.log_width, self.base)
 
     @classmethod
-    def for_artifact(cls, artifact: Artifact, array: str, batch: int = 1) -> "AcceleratorConfig":
+    def for_artifact(
+        cls, artifact: Artifact, array: str, batch: int = 1, **given: Any
+    ) -> "AcceleratorConfig":
         """The smallest widths and depths that run `artifact` on an array such as "16x16".
 
         Of codes the widest sets `activation_width`, because a code is one place of a word. Weights
         that are wider than most, and the pixels, go through the array by digits.
 
-        Parameters: `batch`, images that share each pass of weights, whose tokens lie side by side.
+        Parameters: `batch`, images that share each pass of weights, whose tokens lie side by side;
+        `given`, fields that are to be so, as far as the artifact allows: `check_fits` tells.
         Raises: ConfigError where `array` is not written ROWSxCOLS or is out of range, `batch` is
         less than 1, a batch needs more than a field may be, or two layers have other log codes.
         """
         if batch < 1:
             raise ConfigError(f"batch must be at least 1, not {batch}")
-        rows, cols = parse_array(array)
-        check_accelerated(artifact)
-        shapes = artifact.shapes()
-        softmax = log_codes(artifact)
-        products = [op for op in artifact.operators if isinstance(op, Gemm)]
-        stored, seen = {tensor.name for tensor in code_tensors(artifact, rows=1)}, views(artifact)
-        weights = max(op.weight_width for op in products if seen.stored(op.inputs[0]) in stored)
-        norms = [op for op in artifact.operators if isinstance(op, LayerNorm)]
-        tokens = max(shapes[op.name][0] for op in products)
-        config = cls(
-            rows=rows,
-            cols=cols,
-            lanes=default_lanes(rows, cols),
-            activation_width=max(op.output_width for op in artifact.operators if op.name in stored),
-            # Wider weights go by digits.
-            weight_width=min(artifact.bits.default.weights, weights),
-            log_width=softmax.log_width if softmax else artifact.bits.default.log,
-            base=softmax.base if softmax else "sqrt2",
-            token_depth=batch * tokens,
-            # In scores every query of an image is an output channel.
-            channel_depth=max(tokens, *(max(op.weight.shape) for op in products)),
-            embedding_depth=max((op.gain.size for op in norms), default=1),
-        )
-        codes = code_words(artifact, rows, config.activation_width, batch=batch)
-        return replace(
-            config,
-            code_depth=-(-codes // CODE_BANKS) * CODE_BANKS,
-            residual_depth=residual_words(artifact, config.lanes, batch),
-        )
+        config = replace(_least(artifact, *parse_array(array), batch), **given)
+        depths = {
+            "code_depth": _code_depth(artifact, config, batch),
+            "residual_depth": residual_words(artifact, config.lanes, batch),
+        }
+        return replace(config, **(depths | given))
 
     def check_fits(self, artifact: Artifact, batch: int = 1) -> None:
         """Refuse an artifact that this hardware cannot run, `batch` images side by side.
@@ -201,6 +183,39 @@ class AcceleratorConfig:
             for key, value in asdict(self).items()
         )
         return "\n".join(lines) + "\n"
+
+
+@per_artifact
+def _least(artifact: Artifact, rows: int, cols: int, batch: int) -> AcceleratorConfig:
+    """`for_artifact`, with buffers of any depth."""
+    check_accelerated(artifact)
+    shapes = artifact.shapes()
+    softmax = log_codes(artifact)
+    products = [op for op in artifact.operators if isinstance(op, Gemm)]
+    stored, seen = {tensor.name for tensor in code_tensors(artifact, rows=1)}, views(artifact)
+    weights = max(op.weight_width for op in products if seen.stored(op.inputs[0]) in stored)
+    norms = [op for op in artifact.operators if isinstance(op, LayerNorm)]
+    tokens = max(shapes[op.name][0] for op in products)
+    return AcceleratorConfig(
+        rows=rows,
+        cols=cols,
+        lanes=default_lanes(rows, cols),
+        activation_width=max(op.output_width for op in artifact.operators if op.name in stored),
+        # Wider weights go by digits.
+        weight_width=min(artifact.bits.default.weights, weights),
+        log_width=softmax.log_width if softmax else artifact.bits.default.log,
+        base=softmax.base if softmax else "sqrt2",
+        token_depth=batch * tokens,
+        # In scores every query of an image is an output channel.
+        channel_depth=max(tokens, *(max(op.weight.shape) for op in products)),
+        embedding_depth=max((op.gain.size for op in norms), default=1),
+    )
+
+
+def _code_depth(artifact: Artifact, config: AcceleratorConfig, batch: int) -> int:
+    """The fewest words that keep patches coming: two bands of them."""
+    words = code_words(artifact, config.rows, config.activation_width, batch=batch)
+    return -(-words // CODE_BANKS) * CODE_BANKS
 
 
 def log_codes(artifact: Artifact) -> Log2Softmax | None:

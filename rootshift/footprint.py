@@ -3,11 +3,11 @@
 `docs/accelerator.md`, sections Buffers and Units: the layouts, as address ranges of the operands.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from .config import AcceleratorConfig
 from .isa import Command, Mode
@@ -34,12 +34,22 @@ class Region:
     stride: int = 0
     count: int = 1
 
-    def slices(self) -> Sequence[slice]:
-        """The runs; one where they follow each other without a gap."""
-        if self.run == self.stride or self.count == 1:
-            return [slice(self.base, self.base + self.run * self.count)]
-        starts = (self.base + k * self.stride for k in range(self.count))
-        return [slice(start, start + self.run) for start in starts]
+    @property
+    def stop(self) -> int:
+        """The word behind the last one."""
+        return self.base + self.stride * (self.count - 1) + self.run
+
+    def of(self, words: np.ndarray) -> np.ndarray:
+        """The region's part of an array of all words of its buffer, as a view [count, run].
+
+        Raises: ValueError where the region lies beyond it.
+        """
+        if self.stop > len(words):
+            raise ValueError(f"words must be at least {self.stop}, not {len(words)}")
+        step = words.strides[0]
+        return as_strided(
+            words[self.base :], (self.count, self.run), (self.stride * step, step)
+        )
 
     def words(self) -> np.ndarray:
         """int64 [count * run], run after run."""

@@ -48,6 +48,7 @@ class ImageSet:
         self.shape = shape
         self._sources = tuple(sources)
         self._preprocessing = preprocessing
+        self._digests: tuple[str, ...] = ()
 
     @classmethod
     def from_folder(cls, folder: str | Path, preprocessing: Preprocessing) -> ImageSet:
@@ -127,6 +128,16 @@ class ImageSet:
         )
 
     @classmethod
+    def from_path(
+        cls, path: str | Path, preprocessing: Preprocessing, split: str | None = None
+    ) -> ImageSet:
+        """`from_csv` where `path` ends in .csv, `from_folder` otherwise."""
+        path = Path(path)
+        if path.suffix.lower() == ".csv":
+            return cls.from_csv(path, preprocessing, split=split)
+        return cls.from_folder(path, preprocessing)
+
+    @classmethod
     def from_arrays(
         cls, names: Sequence[str], pixels: np.ndarray, labels: np.ndarray | None = None
     ) -> ImageSet:
@@ -203,13 +214,27 @@ class ImageSet:
         """
         if len(indices) == 0 or len(set(indices)) != len(indices):
             raise ValueError(f"indices must be different positions, at least one, not {indices!r}")
-        return ImageSet(
+        found = ImageSet(
             [self.names[i] for i in indices],
             [self._sources[i] for i in indices],
             None if self.labels is None else self.labels[list(indices)],
             self.shape,
             self._preprocessing,
         )
+        if self._digests:
+            found._digests = tuple(self._digests[i] for i in indices)
+        return found
+
+    def decoded(self) -> ImageSet:
+        """The same images with their pixels in memory; names, labels and digests stay.
+
+        Raises:
+            ImageError: a file cannot be decoded.
+        """
+        pixels = [image for batch in self.batches(_DECODING_THREADS) for image in batch]
+        found = ImageSet(self.names, pixels, self.labels, self.shape, None)
+        found._digests = self.digests()
+        return found
 
     def digests(self) -> tuple[str, ...]:
         """SHA-256 per image in hexadecimal: of the file's bytes, or of the array's in C order.
@@ -217,7 +242,7 @@ class ImageSet:
         Raises:
             ImageError: a file cannot be read.
         """
-        return tuple(_digest(source) for source in self._sources)
+        return self._digests or tuple(_digest(source) for source in self._sources)
 
 
 def _digest(source: Path | np.ndarray) -> str:

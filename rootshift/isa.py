@@ -8,6 +8,7 @@ counts: it starts when each unit named in `after` has finished that many command
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 
 from .errors import ProgramError
 from .formats import MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH
@@ -77,7 +78,7 @@ class Operand:
     least: int | None = None
     most: int | None = None
 
-    @property
+    @cached_property
     def range(self) -> tuple[int, int]:
         """Smallest and largest legal value."""
         if self.values is not None:
@@ -87,7 +88,7 @@ class Operand:
         least = low if self.least is None else self.least
         return least, high if self.most is None else self.most
 
-    @property
+    @cached_property
     def default(self) -> int:
         """What an operand left out is: 0, or the smallest legal value where 0 is not legal."""
         return max(0, self.range[0])
@@ -103,6 +104,7 @@ class Instruction:
     meaning: str
     operands: tuple[Operand, ...] = ()
 
+    @cached_property
     def places(self) -> dict[str, tuple[int, Operand]]:
         """Name -> lowest bit in the command, and the operand."""
         found, bit = {}, OPERANDS_BIT
@@ -302,11 +304,10 @@ class Command:
     def __post_init__(self) -> None:
         if self.name not in BY_NAME:
             raise ProgramError(f"instruction must be one of {', '.join(BY_NAME)}, not {self.name}")
-        places = self.instruction.places()
-        for name in self.operands:
-            if name not in places:
-                names = ", ".join(places) or "none"
-                raise ProgramError(f"{self.name}: operand must be one of {names}, not {name}")
+        places = self.instruction.places
+        if unknown := [name for name in self.operands if name not in places]:
+            names = ", ".join(places) or "none"
+            raise ProgramError(f"{self.name}: operand must be one of {names}, not {unknown[0]}")
         operands = {
             name: self._checked(name, self.operands.get(name, operand.default), *operand.range)
             for name, (_, operand) in places.items()
@@ -318,8 +319,7 @@ class Command:
             unit = Unit(self._checked("unit", number, min(Unit), max(Unit)))
             after[unit] = self._checked(f"wait for {unit.name}", count, 0, (1 << COUNT_WIDTH) - 1)
         # Plain integers of any length: those of numpy would lose what is shifted past bit 63.
-        object.__setattr__(self, "operands", operands)
-        object.__setattr__(self, "after", after)
+        self.__dict__.update(operands=operands, after=after)
 
     def _checked(self, name: str, value: int, low: int, high: int) -> int:
         if not hasattr(value, "__index__"):
@@ -344,13 +344,13 @@ class Command:
         for unit, count in waits:
             image |= (unit | count << UNIT_WIDTH) << bit
             bit += UNIT_WIDTH + COUNT_WIDTH
-        for name, (at, operand) in self.instruction.places().items():
+        for name, (at, operand) in self.instruction.places.items():
             image |= (self[name] & (1 << operand.width) - 1) << at
         return image.to_bytes(COMMAND_BYTES, "little")
 
     def __str__(self) -> str:
         words = [self.name]
-        for name, (_, operand) in self.instruction.places().items():
+        for name, (_, operand) in self.instruction.places.items():
             value = self[name]
             words.append(f"{name}={operand.values(value).name if operand.values else value}")
         words += [f"after={Unit(unit).name}:{count}" for unit, count in self.after.items()]
@@ -381,7 +381,7 @@ def decode(image: bytes) -> Command:
         elif count:
             raise ProgramError(f"{instruction.name}: count of no unit must be 0, not {count}")
     operands, read = {}, (1 << bit) - 1
-    for name, (at, operand) in instruction.places().items():
+    for name, (at, operand) in instruction.places.items():
         value = word >> at & (1 << operand.width) - 1
         if operand.signed and value >> operand.width - 1:
             value -= 1 << operand.width
@@ -422,7 +422,7 @@ def disassemble(image: bytes) -> str:
 def _parse(words: Sequence[str]) -> Command:
     name, operands, after = words[0], {}, {}
     # A name that is not in the table is refused with the command.
-    places = BY_NAME[name].places() if name in BY_NAME else {}
+    places = BY_NAME[name].places if name in BY_NAME else {}
     for word in words[1:]:
         key, sign, value = word.partition("=")
         if not sign:

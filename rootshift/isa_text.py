@@ -160,7 +160,7 @@ def _section(instruction: Instruction) -> Iterator[str]:
         return
     yield "| bits | operand | range | |"
     yield "|---|---|---|---|"
-    for name, (bit, operand) in instruction.places().items():
+    for name, (bit, operand) in instruction.places.items():
         low, high = operand.range
         meaning = operand.meaning + _values(operand)
         yield f"| {_bits(bit, operand.width)} | {name} | {low} to {high} | {meaning} |"
@@ -199,7 +199,7 @@ def _groups() -> Iterator[tuple[str, list[tuple[str, int, str]]]]:
     for instruction in INSTRUCTIONS:
         name = f"{prefix}_{instruction.name}"
         constants = [(f"{name}_OPCODE", instruction.opcode, "")]
-        for key, (bit, operand) in instruction.places().items():
+        for key, (bit, operand) in instruction.places.items():
             meaning = operand.meaning + (" Signed." if operand.signed else "")
             constants += _place(f"{name}_{key.upper()}", bit, operand.width, meaning)
             for value in operand.values or ():

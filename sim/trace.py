@@ -189,7 +189,7 @@ def _slices(
             args["first token"] = placed.token
         args["operands"] = {
             name: operand.values(command[name]).name if operand.values else command[name]
-            for name, (_, operand) in command.instruction.places().items()
+            for name, (_, operand) in command.instruction.places.items()
         }
         args["unit free since"] = free[unit]
         if ended[at]:

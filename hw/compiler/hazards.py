@@ -88,9 +88,7 @@ class Tracker:
         events.append(event)
         for kept, regions in ((self.read, reads), (self.written, writes)):
             for region in regions:
-                words = self._words(kept, region.space, unit)
-                for run in region.slices():
-                    words[run] = number
+                region.of(self._words(kept, region.space, unit))[...] = number
         return event, waits
 
     def _words(self, kept: dict, space: Space, unit: Unit) -> np.ndarray:
@@ -105,15 +103,14 @@ class Tracker:
             *((region, (self.written, self.read)) for region in writes),
         ]:
             depth = self.depths[region.space]
-            for run in region.slices():
-                if run.stop > depth:
-                    raise ProgramError(
-                        f"{region.space.value} must hold {run.stop} words for {name}, not {depth}"
-                    )
-                for table in tables:
-                    for (space, unit), words in table.items():
-                        if space is region.space:
-                            need[unit] = max(need[unit], words[run].max())
+            if region.stop > depth:
+                raise ProgramError(
+                    f"{region.space.value} must hold {region.stop} words for {name}, not {depth}"
+                )
+            for table in tables:
+                for (space, unit), words in table.items():
+                    if space is region.space:
+                        need[unit] = max(need[unit], region.of(words).max())
         return need
 
     def _waits(self, name: str, need: dict[Unit, int]) -> dict[Unit, int]:

@@ -1,7 +1,6 @@
 """What several commands read from the command line: image sets, one image, a configuration."""
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 
@@ -30,10 +29,7 @@ def calibration_images(model: str, source: str | None, preprocessing: Preprocess
         from ..quant.digits import digits_images
 
         return digits_images("calibration", preprocessing)
-    path = Path(source)
-    if path.suffix.lower() == ".csv":
-        return ImageSet.from_csv(path, preprocessing, split="calibration")
-    return ImageSet.from_folder(path, preprocessing)
+    return ImageSet.from_path(source, preprocessing, split="calibration")
 
 
 def evaluation_images(

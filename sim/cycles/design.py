@@ -25,7 +25,7 @@ def isa_flags() -> list[str]:
         operands.append(f"OPERAND(WAIT_COUNT_{number},{bit},{isa.COUNT_WIDTH},0)")
         bit += isa.COUNT_WIDTH
     for instruction in isa.INSTRUCTIONS:
-        for name, (place, operand) in instruction.places().items():
+        for name, (place, operand) in instruction.places.items():
             where = f"{instruction.name}_{name.upper()},{place},{operand.width}"
             operands.append(f"OPERAND({where},{int(operand.signed)})")
     numbers = {

@@ -43,6 +43,8 @@ class Product {
     APART void tick(Machine& machine, Cycle now) {
         give(machine, now);
         add_up(now);
+        // Vectors that end no sums come out in time, and nothing comes of them.
+        if (!uncertain()) m_flight.clear();
         if (now >= m_run_end) {
             if (m_busy)
                 work(machine, now);
@@ -72,7 +74,7 @@ class Product {
     };
 
     // Whether something on its way may have to wait: then all vectors are followed.
-    bool uncertain() const { return !m_flight.empty() || !m_sums.empty(); }
+    bool uncertain() const { return m_ending > 0 || !m_sums.empty(); }
 
     // Cycles in which the array has stood up to now.
     Cycle stalled(Cycle now) const {
@@ -114,7 +116,10 @@ class Product {
         const Vector& head = m_flight.front();
         if (head.mark + m_stalled > now) return;
         m_stalled = now - head.mark;
-        if (head.last) m_sums.push(now, {head.retires});
+        if (head.last) {
+            m_sums.push(now, {head.retires});
+            --m_ending;
+        }
         m_flight.pop();
     }
 
@@ -174,10 +179,12 @@ class Product {
 
     // A vector enters the array.
     void depart(Cycle now, bool last, bool retires) {
-        if (uncertain() || (last && m_totals.certain() < 1) || (last && m_parts == 1))
+        if (uncertain() || (last && m_totals.certain() < 1) || (last && m_parts == 1)) {
             m_flight.push({now - m_stalled + m_design.array, last, retires});
-        else if (last)
+            m_ending += last;
+        } else if (last) {
             m_totals.push(now + m_design.array + m_design.accumulators, {retires});
+        }
     }
 
     // As many vectors as are sure to go, one in each cycle from the next on.
@@ -252,6 +259,7 @@ class Product {
     int64_t m_loaded = 0;
     Cycle m_swapped = PAST, m_tile_from = NEVER, m_stalled = 0;
     Ring<Vector> m_flight;
+    int64_t m_ending = 0;  // of those in flight, that end sums
     // Behind it.
     Pipe<Total> m_sums;
     BufferedQueue<Total> m_totals;

@@ -31,6 +31,7 @@ class Ring {
         m_items[m_end++ & m_mask] = item;
     }
     void pop() { ++m_first; }
+    void clear() { m_first = m_end; }
 
   private:
     __attribute__((noinline, cold)) void grow() {

@@ -243,7 +243,7 @@ class TestCommands:
         self, good: Proof, session: RtlSession, name: str, operand: str, value: int
     ) -> None:
         number = number_of(good, name)
-        bit, field = good.program.commands[number].command.instruction.places()[operand]
+        bit, field = good.program.commands[number].command.instruction.places[operand]
         word = bits_of(good, number) & ~((1 << field.width) - 1 << bit) | value << bit
         memory = patched(good, number, word)
         stops_edited(good, session, memory, ErrorCause.BAD_OPERAND, BASE + 32 * number)

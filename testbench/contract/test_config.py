@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from rootshift.buffers import residual_words
 from rootshift.config import AcceleratorConfig, default_lanes, parse_array
 from rootshift.errors import ConfigError
 
@@ -191,6 +192,22 @@ def test_hardware_that_cannot_run_an_artifact_is_refused(
     with pytest.raises(ConfigError) as caught:
         replace(config, **{field: value}).check_fits(artifact)
     assert str(caught.value) == message
+
+
+def test_depths_follow_from_the_fields_that_are_given() -> None:
+    artifact = random_artifact(np.random.default_rng(1), Size())
+    plain = AcceleratorConfig.for_artifact(artifact, "8x8")
+    narrow = AcceleratorConfig.for_artifact(artifact, "8x8", lanes=2, bus_width=32)
+    assert (narrow.lanes, narrow.bus_width) == (2, 32)
+    assert narrow.residual_depth == residual_words(artifact, 2) > plain.residual_depth
+    # Patches of wider codes take fewer digits.
+    wide = AcceleratorConfig.for_artifact(artifact, "8x8", activation_width=8)
+    assert wide.code_depth <= plain.code_depth
+    wide.check_fits(artifact)
+    deep = AcceleratorConfig.for_artifact(artifact, "8x8", code_depth=1 << 14, token_depth=99)
+    assert (deep.code_depth, deep.token_depth) == (1 << 14, 99)
+    with pytest.raises(ConfigError, match="lanes must divide 8 rows and 8 cols, not 3"):
+        AcceleratorConfig.for_artifact(artifact, "8x8", lanes=3)
 
 
 def test_a_batch_needs_room_for_all_its_tokens() -> None:

@@ -223,3 +223,23 @@ def test_real_labels_split_32_to_468(shared):
     evaluation = ImageSet.from_csv(path, SMALL, split="evaluation")
     assert (len(calibration), len(evaluation)) == (32, 468)
     assert not set(calibration.names) & set(evaluation.names)
+
+
+def test_a_path_is_a_folder_or_a_csv(folder):
+    assert ImageSet.from_path(folder, SMALL).names == ImageSet.from_folder(folder, SMALL).names
+    (folder / "labels.CSV").write_text(LABELLED)
+    assert ImageSet.from_path(folder / "labels.CSV", SMALL, "calibration").names == ("a.png",)
+
+
+def test_decoded_images_need_their_files_no_more(folder):
+    images = from_text(folder, LABELLED)
+    pixels, digests = next(images.batches(3)), images.digests()
+    decoded = images.decoded()
+    for name in images.names:
+        (folder / name).unlink()
+    assert decoded.names == images.names
+    assert decoded.labels.tolist() == [3, 0, 7]
+    assert np.array_equal(next(decoded.batches(3)), pixels)
+    # Those of the files: an artifact's source says which files it was calibrated on.
+    assert decoded.digests() == digests
+    assert decoded.take([2, 0]).digests() == (digests[2], digests[0])

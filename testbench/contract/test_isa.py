@@ -79,7 +79,7 @@ def commands(draw: st.DrawFn) -> Command:
 @pytest.mark.parametrize("instruction", INSTRUCTIONS, ids=lambda i: i.name)
 def test_operands_fit_and_do_not_overlap(instruction) -> None:
     used = set(range(OPERANDS_BIT))
-    for name, (bit, operand) in instruction.places().items():
+    for name, (bit, operand) in instruction.places.items():
         bits = set(range(bit, bit + operand.width))
         assert bits
         assert not used & bits, name
@@ -102,7 +102,7 @@ def test_opcodes_and_names_are_unique() -> None:
     assert {i.unit for i in INSTRUCTIONS} == {None, *Unit}
     assert max(Unit) < NO_UNIT < 1 << UNIT_WIDTH
     for instruction in INSTRUCTIONS:
-        assert len(instruction.places()) == len(instruction.operands)
+        assert len(instruction.places) == len(instruction.operands)
 
 
 @given(command=commands())
@@ -112,7 +112,7 @@ def test_a_command_reads_back_from_its_bytes_and_from_its_text(command: Command)
     assert len(image) == COMMAND_BYTES
     assert decode(image) == command
     assert assemble(str(command)) == [command]
-    for name, (bit, operand) in command.instruction.places().items():
+    for name, (bit, operand) in command.instruction.places.items():
         word = int.from_bytes(image, "little") >> bit
         assert word & (1 << operand.width) - 1 == command[name] % (1 << operand.width)
 
@@ -308,7 +308,7 @@ def test_c_has_the_table() -> None:
     for instruction in INSTRUCTIONS:
         name = f"ROOTSHIFT_ISA_{instruction.name}"
         assert constants[f"{name}_OPCODE"] == instruction.opcode
-        for key, (bit, operand) in instruction.places().items():
+        for key, (bit, operand) in instruction.places.items():
             assert constants[f"{name}_{key.upper()}_BIT"] == bit
             assert constants[f"{name}_{key.upper()}_WIDTH"] == operand.width
             for value in operand.values or ():
@@ -324,7 +324,7 @@ def test_c_reads_and_patches_commands(tmp_path: Path) -> None:
     asked, expected = [], []
     for instruction in INSTRUCTIONS:
         full = {operand.name: operand.range[1] for operand in instruction.operands}
-        for name, (bit, operand) in instruction.places().items():
+        for name, (bit, operand) in instruction.places.items():
             before = Command(instruction.name, full)
             least = operand.range[0]
             after = Command(instruction.name, full | {name: least})

@@ -17,7 +17,7 @@ def name_operands(bench: Bench, stream: str, instruction: str) -> None:
 
     A beat is then given by `opcode` and by the operands' names, as `command_beats` makes them.
     """
-    places = BY_NAME[instruction].places().items()
+    places = BY_NAME[instruction].places.items()
     fields: dict[str, Field] = {"opcode": (0, OPCODE_WIDTH, False, 1)}
     for name, (bit, operand) in places:
         fields[name] = (bit - OPERANDS_BIT + OPCODE_WIDTH, operand.width, operand.signed, 1)
@@ -27,7 +27,7 @@ def name_operands(bench: Bench, stream: str, instruction: str) -> None:
 def command_beats(instruction: str, commands: Sequence[Mapping[str, int]]) -> dict[str, list[int]]:
     """The beats of commands of one instruction, each a mapping of all its operands."""
     opcode = BY_NAME[instruction].opcode
-    names = BY_NAME[instruction].places()
+    names = BY_NAME[instruction].places
     beats = {name: [command[name] for command in commands] for name in names}
     return {"opcode": [opcode] * len(commands)} | beats
 

@@ -167,7 +167,7 @@ class Units:
 
 def greatest(config: AcceleratorConfig, instruction: str, name: str) -> int:
     """The largest value that the design accepts."""
-    high = BY_NAME[instruction].places()[name][1].range[1]
+    high = BY_NAME[instruction].places[name][1].range[1]
     value = min(high, limits(config).get((instruction, name), high))
     return value - value % (config.bus_width // 8) if name == "offset" else value
 
@@ -182,7 +182,7 @@ def random_program(
     for _ in range(length):
         instruction = draw.choice(favourites)
         operands = {}
-        for name, (_, operand) in instruction.places().items():
+        for name, (_, operand) in instruction.places.items():
             low, high = operand.range[0], greatest(config, instruction.name, name)
             value = draw.choice([low, high, draw.randint(low, high)])
             operands[name] = value - value % 16 if name == "offset" else value
@@ -232,7 +232,7 @@ def illegal_commands(config: AcceleratorConfig) -> Iterator[tuple[str, ErrorCaus
         for wait in (4, 23):
             empty = patched(legal, (wait + 3, 16, 0x8000))
             yield f"{instruction.name}: no wait", ErrorCause.BAD_OPERAND, empty
-        for name, (bit, operand) in instruction.places().items():
+        for name, (bit, operand) in instruction.places.items():
             low, high = operand.range[0], greatest(config, instruction.name, name)
             least = -(1 << operand.width - 1) if operand.signed else 0
             top = least + (1 << operand.width) - 1

@@ -103,3 +103,16 @@ def test_codes_of_dropped_chunks_are_not_written() -> None:
 @pytest.mark.parametrize("name", ["FETCH", "TABLE", "WEIGHTS"])
 def test_streams_touch_no_buffer(name: str) -> None:
     assert footprint(Command(name), AcceleratorConfig()) == Footprint()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_region_is_the_same_as_words_and_as_a_view(seed: int) -> None:
+    rng = generator(2, seed)
+    run, stride, count = (int(n) for n in rng.integers(1, 9, 3))
+    region = Region(Space.CODES, int(rng.integers(0, 9)), run, stride, count)
+    words = np.zeros(region.stop, np.int32)
+    region.of(words)[...] = 1
+    assert np.flatnonzero(words).tolist() == sorted(set(region.words().tolist()))
+    assert region.stop == region.words().max() + 1
+    with pytest.raises(ValueError, match=f"words must be at least {region.stop}, not"):
+        region.of(words[:-1])
