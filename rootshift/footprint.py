@@ -47,9 +47,7 @@ class Region:
         if self.stop > len(words):
             raise ValueError(f"words must be at least {self.stop}, not {len(words)}")
         step = words.strides[0]
-        return as_strided(
-            words[self.base :], (self.count, self.run), (self.stride * step, step)
-        )
+        return as_strided(words[self.base :], (self.count, self.run), (self.stride * step, step))
 
     def words(self) -> np.ndarray:
         """int64 [count * run], run after run."""

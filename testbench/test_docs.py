@@ -8,6 +8,7 @@ import pytest
 
 from rootshift.cli.main import COMMANDS, build_parser
 from rootshift.hw import reference
+from rootshift.sim.explore import Space
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -15,6 +16,7 @@ PAGES = sorted(
 )
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"^ {4}rootshift (.+)$", re.MULTILINE)
+SPACE = re.compile(r"^```toml\n(.*?^\[objectives\]\n.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 
 
@@ -37,6 +39,13 @@ def test_commands_have_these_arguments(line: str) -> None:
     words = shlex.split(line.split("  #")[0])
     assert words[0] in COMMANDS
     build_parser(words[0]).parse_args(words)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if SPACE.search(text(page))])
+def test_spaces_can_be_explored(page: str) -> None:
+    """Their files apart, which a reader has."""
+    for example in SPACE.findall(text(page)):
+        assert Space.parse(example, check_files=False).size > 1
 
 
 @pytest.mark.parametrize("page", PAGES)

