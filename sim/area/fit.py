@@ -23,16 +23,18 @@ class Factors:
 
 @lru_cache(maxsize=1)
 def fitted() -> dict[tuple[str, str], Factors]:
-    """Factors by unit and family, of all runs that are not held out."""
-    return fit([run for run in read_runs() if run.split == "fit" and run.unit != WHOLE])
+    """Factors by unit and family, of the runs that are kept."""
+    return fit(read_runs())
 
 
 def fit(runs: Sequence[Run]) -> dict[tuple[str, str], Factors]:
-    """Factors by unit and family; every run weighs as its relative error does."""
+    """Factors by unit and family, of those of `runs` that are not held out; every run weighs as
+    its relative error does."""
+    kept = [run for run in runs if run.split == "fit" and run.unit != WHOLE]
     kinds = defaultdict(list)
-    for run in runs:
+    for run in kept:
         kinds[run.unit, run.family].append(run)
-    share = route_share(runs)
+    share = route_share(kept)
     found = {}
     for (unit, family), group in kinds.items():
         terms = [UNITS[unit].terms(run.config, family) for run in group]

@@ -7,6 +7,7 @@ It gives every way a cost and takes the cheapest. The costs are those of its lib
 
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 
 MUX = 0.5
 """Cost of a bit of the multiplexers behind RAMs that share the words of a memory, and of a write
@@ -106,7 +107,7 @@ READS_OLD = {"ecp5": False, "xc7": True}
 def mapped(memory: Memory, family: str) -> Mapping:
     """The cheapest way to make `memory`."""
     old = not memory.transparent and not READS_OLD[family]
-    ways = [(float(memory.depth * memory.width), 0, "logic", 0, 1)]
+    ways = [(float(memory.depth * memory.width), "logic", 0, 1)]
     for kind, rams in (("lut", LUT_RAM[family]), ("block", BLOCK_RAM[family])):
         points = memory.reads * (1 + 3 * memory.transparent)
         if kind == "block":
@@ -117,8 +118,7 @@ def mapped(memory: Memory, family: str) -> Mapping:
             for address, width in ram.shapes:
                 ways.append(_way(memory, kind, ram, address, width, points))
     # The first of equals, as Yosys does.
-    _, number, kind, takes, banks = min(ways, key=lambda way: way[0])
-    del number
+    _, kind, takes, banks = min(ways, key=itemgetter(0))
     read_bits = memory.reads * memory.width
     address = (memory.depth - 1).bit_length()
     mux = -(-(banks - 1) // CHOICES[family]) * read_bits
@@ -136,8 +136,8 @@ def mapped(memory: Memory, family: str) -> Mapping:
 
 def _way(
     memory: Memory, kind: str, ram: _Ram, address: int, width: int, points: int
-) -> tuple[float, int, str, int, int]:
-    """Cost, a number of RAMs, kind, what they take, and banks, of one shape of RAM."""
+) -> tuple[float, str, int, int]:
+    """Cost, kind, LUTs or block RAMs that it takes, and banks, of one shape of RAM."""
     banks = -(-memory.depth // (1 << address))
     unit = width if kind == "lut" else min(BYTE, width)
     part = memory.width // memory.parts
@@ -148,4 +148,4 @@ def _way(
     cost += ram.scale * banks * memory.width / width * copies
     cost += MUX * (banks - 1) * memory.reads * memory.width
     cost += MUX * banks * memory.parts if banks > 1 else 0
-    return cost + EMULATION * points, number, kind, number * ram.takes, banks
+    return cost + EMULATION * points, kind, number * ram.takes, banks

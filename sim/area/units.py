@@ -150,9 +150,8 @@ def _accumulators(config: AcceleratorConfig, family: str) -> Terms:
     return Terms(
         (
             memory.lut,
-            1,
             word,
-            memory.around,
+            memory.around * (memory.kind == "lut"),
             cols * moved * (activations > 1),
             cols * moved * (weights > 1),
         ),
@@ -252,16 +251,19 @@ def _layernorm(config: AcceleratorConfig, family: str) -> Terms:
         held += products + lanes * (RESIDUAL_WIDTH + channels + difference)
     if family == "ecp5" or multiplier(difference, QUOTIENT_WIDTH + 1, family) <= 2:
         products = 0
+    # The same of the row's square.
+    cut = variance * (family == "xc7" and multiplier(total, total, family) > 2)
     row = multiplier(total, total, family) + multiplier(squares, channels, family, signed=False)
     return Terms(
         (
             rows.lut + storage.lut,
             1,
+            load[1],
             lanes * (difference + config.activation_width),
             rows.around + storage.around,
             config.rows * config.activation_width,
         ),
-        (rows.ff + storage.ff + counters + load[0] + held, 1, lanes, products),
+        (rows.ff + storage.ff + counters + load[0] + held, 1, lanes, products, cut),
         dsp=lanes * lane + row,
         block_ram=rows.block_ram + storage.block_ram,
         delay=(1.0, variance),
@@ -302,7 +304,9 @@ def _attention(config: AcceleratorConfig, family: str) -> Terms:
     queries, channels = config.cols, config.rows
     word = channels * sizes.bucket + sizes.count
     banks = mapped(Memory(sizes.zero + 1, word, sync=False), family)
-    occurred = mapped(Memory(sizes.zero + 1, 1, sync=False), family)
+    # Bits that are read where they are written: LUTs with one address do.
+    single = family == "xc7" and sizes.zero + 1 > 32
+    occurred = 1 if single else mapped(Memory(sizes.zero + 1, 1, sync=False), family).lut
     kept = mapped(Memory(2 * config.token_depth, queries * config.log_width), family)
     sums, counts = sizes.bucket + sizes.headroom, sizes.count + sizes.headroom
     lanes, span = sizes.drain_lanes, sizes.drain_lanes * sizes.drain_groups
@@ -319,17 +323,16 @@ def _attention(config: AcceleratorConfig, family: str) -> Terms:
     held += waiting + lanes * sizes.parities * sums + span * (config.activation_width + 1)
     return Terms(
         (
-            kept.lut + 2 * queries * (banks.lut + occurred.lut),
+            kept.lut + 2 * queries * (banks.lut + occurred),
             1,
             queries * word,
-            queries,
             # What gives the buckets a choice of zero takes a LUT of its own where it has 4 inputs.
             horner * (2 if family == "ecp5" else 1) + waiting,
             lanes * (2 + sizes.parities) * difference,
         ),
         (kept.ff + held, 1, lanes * sizes.parities, lanes * sizes.parities * difference),
         dsp=sizes.parities * blocks + constant,
-        block_ram=kept.block_ram + 2 * queries * (banks.block_ram + occurred.block_ram),
+        block_ram=kept.block_ram,
         delay=(1.0, bits(sizes.zero + 1)),
     )
 

@@ -1,6 +1,8 @@
-"""Tables of the area model's errors, in markdown, from `sim/area/runs.csv`; no synthesis.
+"""Tables of the area model's errors, in markdown, from the runs of `sim/area/runs.csv`.
 
-python testbench/benchmarks/area_errors.py
+    python testbench/benchmarks/area_errors.py
+
+`area_runs.py` makes the runs.
 """
 
 from collections.abc import Callable, Iterator

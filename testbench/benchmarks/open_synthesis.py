@@ -8,8 +8,8 @@ Counting rules:
   distributed RAM (TRELLIS_DPR16X4: four LUTs of storage, two of write logic). The multiplexers
   that join LUTs (PFUMX, L6MUX21) are free in the slice.
 - 7-series `lut`: LUT1 to LUT6, each a whole one, plus LUTs that are memory or shift registers
-  (RAM32M and RAM64M 4, RAM32X1D and RAM64X1D 2, others 1). CARRY4 stands in a column of its own:
-  it takes no LUT that is not counted. INV is absorbed.
+  (RAM32M, RAM64M, RAM128X1D and RAM256X1S 4, RAM32X1D, RAM64X1D and RAM128X1S 2, others 1).
+  CARRY4 stands in a column of its own: it takes no LUT that is not counted. INV is absorbed.
 - `ff`: all flip-flops; `block_ram`: DP16KD, or RAMB18E1 with RAMB36E1 counted twice.
 - `dsp`: MULT18X18D or DSP48E1.
 - delay: on 7-series the latest arrival that Yosys' `sta` finds with the cells' own delays, of logic
@@ -100,7 +100,11 @@ TARGETS = {
         luts={f"LUT{n}": 1 for n in range(1, 7)},
         ffs=("FDRE", "FDSE", "FDCE", "FDPE"),
         carry="CARRY4",
-        ram={"RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2, "SRL16E": 1, "SRLC32E": 1},
+        ram={
+            **{"RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4},
+            **{"RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4},
+            **{"SRL16E": 1, "SRLC32E": 1},
+        },
         dsp="DSP48E1",
         block_ram={"RAMB18E1": 1, "RAMB36E1": 2},
     ),
