@@ -24,6 +24,8 @@ Look = Callable[[int, Stage, Mapping[str, float]], str | None]
 """Place of a point in its batch, stage that it has reached, its metrics -> why to give it up, or
 None."""
 Progress = Callable[[int, int, str], None]
+ARTIFACTS = 4
+"""Quantizations whose accuracy is counted at once where that of some may make others needless."""
 
 
 @dataclass
@@ -74,12 +76,11 @@ class Evaluator:
             (Stage.AREA, self._build),
             (Stage.CYCLES, self._run),
             (Stage.FEW_IMAGES, self._few_images),
-            (Stage.ALL_IMAGES, self._all_images),
         ):
             alive = [each for each in batch if each.status is None]
             work(alive)
-            for each in alive:
-                self._judge(each, stage, look)
+            self._judge(alive, stage, look)
+        self._all_images([each for each in batch if each.status is None], look)
         return [
             Record(
                 first + each.place, each.point, each.status or Status.COMPLETE, each.reason,
@@ -88,21 +89,22 @@ class Evaluator:
             for each in batch
         ]  # fmt: skip
 
-    def _judge(self, each: _Open, stage: Stage, look: Look | None) -> None:
-        """End a point that breaks a constraint, or that `look` gives up."""
-        if each.status is not None:
-            return
-        # Accuracy on a few images is no measurement yet: what follows from it, `look` decides.
-        known = {
-            name: value
-            for name, value in each.metrics.items()
-            if stage != Stage.FEW_IMAGES or METRICS[name].stage != stage
-        }
-        broken = self.space.constraints.violations(known)
-        if broken:
-            each.end(Status.INFEASIBLE, "; ".join(broken))
-        elif look and (reason := look(each.place, stage, each.metrics)):
-            each.end(Status.PRUNED, reason)
+    def _judge(self, batch: Sequence[_Open], stage: Stage, look: Look | None) -> None:
+        """End the points that break a constraint, or that `look` gives up."""
+        for each in batch:
+            if each.status is not None:
+                continue
+            # Accuracy on a few images is no measurement yet: what follows from it, `look` decides.
+            known = {
+                name: value
+                for name, value in each.metrics.items()
+                if stage != Stage.FEW_IMAGES or METRICS[name].stage != stage
+            }
+            broken = self.space.constraints.violations(known)
+            if broken:
+                each.end(Status.INFEASIBLE, "; ".join(broken))
+            elif look and (reason := look(each.place, stage, each.metrics)):
+                each.end(Status.PRUNED, reason)
 
     def _quantize(self, batch: list[_Open]) -> None:
         by: dict[Quantization, list[_Open]] = {}
@@ -219,8 +221,22 @@ class Evaluator:
         if artifacts:
             self._accuracy(batch, self._accuracies.few(artifacts[0]))
 
-    def _all_images(self, batch: list[_Open]) -> None:
-        self._accuracy(batch, None)
+    def _all_images(self, batch: list[_Open], look: Look | None) -> None:
+        """The most accurate quantizations first: where they are complete, others may be given up.
+
+        A few at a time, always as many, so that what is given up does not depend on the engine.
+        """
+        digests = {each.artifact.digest: each.metrics["top1"] for each in batch}
+        ranked = sorted(digests, key=lambda digest: (-digests[digest], digest))
+        at_once = ARTIFACTS if look else len(ranked)
+        for start in range(0, len(ranked), at_once or 1):
+            chosen = set(ranked[start : start + at_once])
+            group = [each for each in batch if each.artifact.digest in chosen]
+            if start:
+                self._judge(group, Stage.FEW_IMAGES, look)
+            group = [each for each in group if each.status is None]
+            self._accuracy(group, None)
+            self._judge(group, Stage.ALL_IMAGES, look)
 
     def _accuracy(self, batch: list[_Open], limit: int | None) -> None:
         artifacts = {each.artifact.digest: each.artifact for each in batch}

@@ -7,16 +7,16 @@ from .evaluator import Look, Progress
 from .metrics import METRICS, Stage
 from .point import Point
 from .pruning import Pruning
-from .record import Record
+from .record import Record, Status
 from .space import Space
 from .study import Study
 
 Evaluate = Callable[[Sequence[Point], int, Look | None], list[Record]]
 """Points, number of the first, look -> their records, in order."""
 
-GRID_BATCH, TPE_BATCH = 64, 16
-"""Points at once where earlier points decide on later ones: fixed, so that what is found does not
-depend on how many can run at once. NSGA-II takes a population."""
+TPE_BATCH = 16
+"""Points at once: fixed, so that what is found does not depend on how many can run at once. NSGA-II
+takes a population."""
 
 
 def search(
@@ -43,13 +43,9 @@ def search(
 
 def _grid(space: Space, evaluate: Evaluate, progress: Progress) -> list[Record]:
     points = list(space.points())
-    if not space.search.prune:
-        return evaluate(points, 0, None)
-    records: list[Record] = []
-    for start in range(0, len(points), GRID_BATCH):
-        batch = points[start : start + GRID_BATCH]
-        records += evaluate(batch, start, Watch(space, batch, records).look)
-        progress(len(records), len(points), "points")
+    watch = Watch(space, points, 0, [])
+    records = evaluate(points, 0, watch.look if space.search.prune else None)
+    progress(len(records), len(points), "points")
     return records
 
 
@@ -61,7 +57,7 @@ def _sampled(space: Space, evaluate: Evaluate, study: Study, progress: Progress)
         batch = study.draw(min(size, total - study.drawn))
         fresh = [point for point in dict.fromkeys(batch) if point not in records]
         if fresh:
-            watch = Watch(space, fresh, list(records.values()), study)
+            watch = Watch(space, fresh, len(records), list(records.values()), study)
             look = watch.look if space.search.prune else None
             study.keep(evaluate(fresh, len(records), look), watch.few)
         study.tell()
@@ -72,8 +68,9 @@ def _sampled(space: Space, evaluate: Evaluate, study: Study, progress: Progress)
 class Watch:
     """Looks at the points of a batch while they are evaluated.
 
-    Counts only what was known before the batch: the order within it is the engine's.
+    Knows what was complete before the batch, and what it has seen to become complete in it.
 
+    Parameters: `points` of the batch, numbered from `first` on; `records` of earlier batches.
     Members: `few`, point -> what it had on few images, where the only objective is an accuracy.
     """
 
@@ -81,18 +78,27 @@ class Watch:
         self,
         space: Space,
         points: Sequence[Point],
+        first: int,
         records: Sequence[Record],
         study: Study | None = None,
     ) -> None:
         self.few: dict[Point, float] = {}
-        self._points, self._study = points, study
-        self._pruning = Pruning(space, records)
+        self._space, self._points, self._first, self._study = space, points, first, study
+        self._records = list(records)
+        self._pruning: Pruning | None = None
         accuracies = [each.metric for each in space.objectives if METRICS[each.metric].unit == "%"]
         self._accuracy = accuracies[0] if len(space.objectives) == len(accuracies) == 1 else None
 
     def look(self, place: int, stage: Stage, metrics: Mapping[str, float]) -> str | None:
         """Why to give a point up, or None: by the rule, and by Optuna's for a single accuracy."""
         point = self._points[place]
+        if stage == Stage.ALL_IMAGES:
+            done = Record(self._first + place, point, Status.COMPLETE, metrics=dict(metrics))
+            self._records.append(done)
+            self._pruning = None
+            return None
+        if self._pruning is None:
+            self._pruning = Pruning(self._space, self._records)
         reason = self._pruning.reason(point, stage, metrics)
         if stage == Stage.FEW_IMAGES and self._accuracy is not None:
             self.few[point] = metrics[self._accuracy]

@@ -19,6 +19,7 @@ from rootshift.sim.area.model import area
 from rootshift.sim.costs import costs
 from rootshift.sim.cycles.model import model_cycles
 from rootshift.sim.energy import energy
+from rootshift.sim.explore import evaluator as evaluator_module
 from rootshift.sim.explore.engine import LocalEngine
 from rootshift.sim.explore.evaluator import Evaluator
 from rootshift.sim.explore.metrics import METRICS, Stage
@@ -211,6 +212,29 @@ def test_a_look_follows_each_stage_and_can_end_a_point(bench: Bench) -> None:
     assert [stage for place, stage, _ in seen if place == 1] == list(Stage)[:-1]
     for _, stage, names in seen:
         assert names == {name for name, metric in METRICS.items() if metric.stage <= stage}
+
+
+def test_what_is_complete_can_end_what_is_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quantization that is ahead on few images is completed first."""
+    monkeypatch.setattr(evaluator_module, "ARTIFACTS", 1)
+    seen: list[tuple[int, Stage]] = []
+
+    def look(place: int, stage: Stage, metrics: dict[str, float]) -> str | None:
+        seen.append((place, stage))
+        complete = [at for at, reached in seen if reached == Stage.ALL_IMAGES]
+        return "beaten" if complete and stage == Stage.FEW_IMAGES else None
+
+    points = [point(bits="W3A3"), point(), point(read_latency=40)]
+    bits3, bits4, late = bench.evaluator().evaluate(points, look=look)
+    few = [metrics for metrics in (bits3.metrics, bits4.metrics) if metrics["images"] == FEW]
+    ended, kept = (bits3, bits4) if bits3.status is Status.PRUNED else (bits4, bits3)
+    assert (ended.reason, few) == ("beaten", [ended.metrics])
+    assert kept.status is Status.COMPLETE
+    assert late.status is bits4.status
+    assert seen.count((ended.number, Stage.FEW_IMAGES)) == 2
+    assert seen.count((kept.number, Stage.FEW_IMAGES)) == 1
 
 
 def test_records_are_numbered_in_order(bench: Bench) -> None:

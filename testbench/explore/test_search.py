@@ -11,7 +11,7 @@ import pytest
 from rootshift.sim.explore.pareto import fronts
 from rootshift.sim.explore.point import Point
 from rootshift.sim.explore.record import Record, Status
-from rootshift.sim.explore.search import GRID_BATCH, search
+from rootshift.sim.explore.search import search
 from rootshift.sim.explore.space import Space
 
 from .analytic import LIMIT, THREE, Evaluator, journal, space, whole_grid
@@ -52,7 +52,7 @@ class TestGrid:
         grid = space('sampler = "grid"\nprune = true', constraints="")
         records, evaluator = run(grid, tmp_path)
         assert [each.number for each in records] == list(range(grid.size))
-        assert evaluator.batches == -(-grid.size // GRID_BATCH)
+        assert evaluator.batches == 1
         assert front_of(records, grid) == front_of(whole_grid(), grid)
         counts = Counter(each.status for each in records)
         print(counts)
