@@ -2,13 +2,14 @@
 
     python testbench/benchmarks/exploration.py hardware
     python testbench/benchmarks/exploration.py quantizations
-    python testbench/benchmarks/exploration.py front --out DIR
+    python testbench/benchmarks/exploration.py front --out DIR [--pictures FOLDER --picked N ...]
 
 `hardware`: 12 288 points of hardware for one quantization, which is made before the clock starts.
 `quantizations`: 24 quantizations with a grid of hardware, 128 images, from an empty cache, with and
 without pruning; beside it the plain loop, which makes everything anew for each point: the time of
 some of its points, drawn with a seed, times their number. `front`: accuracy, latency and LUTs of
-W3 to W8 on arrays of 4 x 4 to 32 x 32 for two devices, all 468 images; DIR has its report.
+W3 to W8 on arrays of 4 x 4 to 32 x 32 for two devices, all 468 images; DIR has its report, FOLDER
+gets its pictures, in which picked points are marked.
 
 Each prints one JSON object. Needs the real data beside the checkout (see `docs/results.md`).
 """
@@ -35,6 +36,7 @@ from rootshift.sim.cycles.model import model_cycles
 from rootshift.sim.energy import energy
 from rootshift.sim.explore import Exploration, Space, explore
 from rootshift.sim.explore.point import Point
+from rootshift.sim.explore.report import front_svg
 from rootshift.sim.golden.pool import GoldenPool
 
 FILES = {
@@ -91,6 +93,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["hardware", "quantizations", "front"])
     parser.add_argument("--out", type=Path, help="folder of the results of `front`")
+    parser.add_argument("--pictures", type=Path, help="folder of the pictures of `front`")
+    parser.add_argument("--picked", type=int, nargs="+", default=[], help="points to mark there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.what == "hardware":
@@ -98,7 +102,10 @@ def main() -> None:
         elif options.what == "quantizations":
             result = quantizations(Path(folder))
         else:
-            result = outcome(explore(FRONT, options.out or Path(folder), progress=report))
+            found = explore(FRONT, options.out or Path(folder), progress=report)
+            result = outcome(found)
+            if options.pictures is not None:
+                pictures(found, options.pictures, options.picked)
     print(json.dumps({"cores": os.cpu_count(), **result}, indent=1))
 
 
@@ -152,6 +159,14 @@ def plain(point: Point) -> float:
     with GoldenPool(artifact) as pool:
         evaluate({"integer": lambda pixels: pool.run(pixels).logits}, images)
     return time.perf_counter() - began
+
+
+def pictures(found: Exploration, folder: Path, picked: list[int]) -> None:
+    """Two views of the fronts, as SVG."""
+    accuracy = front_svg(found, "latency_ms", "top1", picked=picked, x_log=True)
+    space = front_svg(found, "lut", "latency_ms", picked=picked, y_log=True)
+    (folder / "exploration-accuracy.svg").write_text(accuracy, encoding="utf-8")
+    (folder / "exploration-area.svg").write_text(space, encoding="utf-8")
 
 
 def outcome(found: Exploration) -> dict[str, Any]:
