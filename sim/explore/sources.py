@@ -63,7 +63,7 @@ class Files:
         def check(value: Any) -> Path:
             path = self.place(text(os.fspath(value) if isinstance(value, os.PathLike) else value))
             if self.check and not suits(path):
-                raise ConfigError(f"must be {what}, not {shown(str(path))}")
+                raise ConfigError(f"must be {what}, not {str(path)!r}")
             return path
 
         return check
