@@ -14,9 +14,11 @@ import numpy as np
 from .errors import ImageError
 from .preprocessing import Preprocessing, load_pixels, prepare
 
-__all__ = ["ImageSet", "Preprocessing", "load_pixels", "prepare"]
+__all__ = ["EMBEDDED", "ImageSet", "Preprocessing", "load_pixels", "prepare"]
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+EMBEDDED = "digits"
+"""The model that brings its own calibration and test images."""
 SPLITS = ("calibration", "evaluation")
 
 _DECODING_THREADS = min(4, os.cpu_count() or 1)

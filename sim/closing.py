@@ -1,5 +1,6 @@
 """What has to be closed: at the end of a `with` block it is."""
 
+from abc import abstractmethod
 from contextlib import AbstractContextManager
 from types import TracebackType
 
@@ -7,9 +8,9 @@ from types import TracebackType
 class Closing(AbstractContextManager):
     """Base of what has a `close`."""
 
+    @abstractmethod
     def close(self) -> None:
         """Give back what is held."""
-        raise NotImplementedError
 
     def __exit__(
         self,

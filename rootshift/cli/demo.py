@@ -8,11 +8,12 @@ from typing import Any
 from ..artifact import check_replaceable
 from ..bits import Bits
 from ..config import AcceleratorConfig, parse_array
+from ..images import EMBEDDED
 from ..sim.golden.model import GoldenModel
 from .evaluate import LEVELS, measure
 from .generate import output_files, write_all
 from .progress import progress_bar
-from .sources import EMBEDDED, calibration_images, evaluation_images, place
+from .sources import calibration_images, evaluation_images, place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

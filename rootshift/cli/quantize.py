@@ -10,11 +10,12 @@ import numpy as np
 from ..artifact import Artifact, check_replaceable
 from ..bit_table import read_bits
 from ..errors import ConfigError
+from ..images import EMBEDDED
 from ..methods import DEFAULT_METHOD, METHODS, methods_text
 from ..sim.golden.model import GoldenModel
 from .evaluate import measured
 from .progress import progress_bar
-from .sources import EMBEDDED, calibration_images, evaluation_images, place
+from .sources import calibration_images, evaluation_images, place
 
 if TYPE_CHECKING:
     from ..quant.network import QuantizedNetwork

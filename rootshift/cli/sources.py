@@ -7,11 +7,8 @@ import numpy as np
 from ..artifact import Artifact
 from ..config import AcceleratorConfig
 from ..errors import ImageError
-from ..images import ImageSet
+from ..images import EMBEDDED, ImageSet
 from ..preprocessing import Preprocessing, load_pixels
-
-EMBEDDED = "digits"
-"""The model that brings its own calibration and test images."""
 
 
 def place(text: str) -> str:

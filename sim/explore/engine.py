@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -12,8 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from multiprocessing.connection import wait
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from ...errors import ConfigError, ToolError
 from ..closing import Closing
@@ -46,7 +46,7 @@ class Done:
     error: str | None = None
 
 
-class Engine(Protocol):
+class Engine(Closing):
     """Computes calls, in any order, at any place.
 
     Members: `workers`, calls that run at once.
@@ -54,13 +54,14 @@ class Engine(Protocol):
 
     workers: int
 
+    @abstractmethod
     def share(self, value: Any) -> Any:
         """A small stand-in for a large value among the arguments of calls.
 
         The value is stored once and lives as long as the stand-in. Arrays in it arrive read-only.
         """
-        ...
 
+    @abstractmethod
     def run(self, calls: Iterable[Call]) -> Iterator[Done]:
         """Results, each as soon as it is there, while others still run.
 
@@ -72,24 +73,10 @@ class Engine(Protocol):
         worker that died in each of its attempts. Any other exception is a mistake in the program
         and is raised here, with the worker's traceback as a note.
         """
-        ...
 
+    @abstractmethod
     def close(self) -> None:
         """End the workers, also those that are busy, and drop what is shared."""
-        ...
-
-    def __enter__(self) -> "Engine":
-        """Itself."""
-        ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        ...
 
 
 def done(key: str, outcome: Outcome) -> Done:
@@ -102,7 +89,7 @@ def done(key: str, outcome: Outcome) -> Done:
     return Done(key, outcome.value, outcome.error)
 
 
-class LocalEngine(Closing):
+class LocalEngine(Engine):
     """Processes of this machine, each with its part of the cores.
 
     They are started with the `spawn` method of `multiprocessing`, so that a script that uses them

@@ -11,8 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ToolError
-from ..closing import Closing
-from .engine import Call, Done, done
+from .engine import Call, Done, Engine, done
 from .store import code_of_all
 from .worker import answer
 
@@ -29,7 +28,7 @@ _REACH_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
 
 
-class RayEngine(Closing):
+class RayEngine(Engine):
     """The cores of a Ray cluster, one for each call; nodes may join and leave while it runs.
 
     Every node needs the same sources of this package in its Python environment, for functions are

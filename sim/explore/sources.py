@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError
+from ...images import EMBEDDED
 from .section import Check, Section, integer, shown, text
 
-DIGITS = "digits"
-"""The model that brings its own weights, calibration images and labels."""
 TIMM = "timm"
 """The weights that timm has for a model."""
 _COUNT_MAX = (1 << 31) - 1
@@ -74,7 +73,7 @@ def read_model(section: Section, files: Files) -> ModelSource:
     section.check_keys(("name", "weights", "image_size"))
     name = section.value("name", text, "")
     if not name:
-        raise section.error("name", f'must be given, such as name = "{DIGITS}"')
+        raise section.error("name", f'must be given, such as name = "{EMBEDDED}"')
     existing = files.existing(f'"{TIMM}" or a file', os.path.isfile)
     return ModelSource(
         name=name,
@@ -104,7 +103,7 @@ def read_images(section: Section, model: ModelSource, files: Files) -> Images:
     section.check_keys(("calibration", "labels", "folder", "first", "few"))
     needs: Mapping[str, str] = {"calibration": "a folder or a CSV file", "labels": "a CSV file"}
     for key, what in needs.items():
-        if model.name != DIGITS and key not in section.table:
+        if model.name != EMBEDDED and key not in section.table:
             raise section.error(key, f"must be given for {model.name}: {what}")
     if "folder" in section.table and "labels" not in section.table:
         raise section.error("folder", "must be left out where there are no labels")
