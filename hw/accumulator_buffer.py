@@ -8,8 +8,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..formats import ACCUMULATOR_WIDTH, CODE_WIDTHS, code_digits
-from ..latency import ACCUMULATORS
-from .checks import check_integer
+from ..latency import accumulators
+from .checks import check_integer, check_stages
 
 DIGITS_MAX = code_digits(CODE_WIDTHS[0])
 """Digits of the narrowest array that make up the widest code."""
@@ -43,6 +43,8 @@ class AccumulatorBuffer(wiring.Component):
         Largest number of digits, 1 to 3; one digit costs nothing.
     tag_width : int
         Bits that go along with each beat, untouched; 0 to 256.
+    stages : int
+        1 to 3; from 2 on a register stands between the memory and the adders.
 
     Members
     -------
@@ -54,7 +56,7 @@ class AccumulatorBuffer(wiring.Component):
         Struct of `acc` (array of `cols` unsigned totals), `sum` (total), `address` and `tag`, for
         each beat with `last`.
 
-    Latency: 2 cycles from a beat with `last` to its totals.
+    Latency: 2 cycles from a beat with `last` to its totals, 3 from two stages on.
     Throughput: one beat per cycle, to the same address or another.
 
     Raises
@@ -64,8 +66,6 @@ class AccumulatorBuffer(wiring.Component):
 
     Source: `docs/numerics.md`, gemm: `acc[m, n]` and `sum[m]`, and their digits.
     """
-
-    LATENCY = ACCUMULATORS
 
     def __init__(
         self,
@@ -81,6 +81,7 @@ class AccumulatorBuffer(wiring.Component):
         activation_digits: int = 1,
         weight_digits: int = 1,
         tag_width: int = 0,
+        stages: int = 1,
     ) -> None:
         self.depth = check_integer("depth", depth, 1, 4096)
         self.cols = check_integer("cols", cols, 1, 256)
@@ -97,6 +98,7 @@ class AccumulatorBuffer(wiring.Component):
         )
         self.weight_digits = check_integer("weight_digits", weight_digits, 1, DIGITS_MAX)
         self.tag_width = check_integer("tag_width", tag_width, 0, 256)
+        self.stages = check_stages(stages)
         partial = data.StructLayout(
             {
                 "psums": data.ArrayLayout(in_width, cols),
@@ -119,6 +121,11 @@ class AccumulatorBuffer(wiring.Component):
         )
         super().__init__({"i": In(stream.Signature(partial)), "o": Out(stream.Signature(total))})
 
+    @property
+    def LATENCY(self) -> int:  # noqa: N802
+        """Cycles from a beat with `last` to its totals."""
+        return accumulators(self.stages)
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         shape = self.i.payload.shape()
@@ -128,7 +135,7 @@ class AccumulatorBuffer(wiring.Component):
         )
         m.submodules.memory = memory = Memory(shape=kept, depth=self.depth, init=[])
         write = memory.write_port()
-        # Transparent, so that the total of the beat before is there for one of the same address.
+        # Transparent, so that a total is there for who asks for it as it is written.
         read = memory.read_port(transparent_for=(write,))
         advance = Signal()
         beat = Signal(
@@ -141,8 +148,6 @@ class AccumulatorBuffer(wiring.Component):
             self.i.ready.eq(advance),
             read.addr.eq(self.i.p.address),
             read.en.eq(advance),
-            write.addr.eq(beat.address),
-            write.en.eq(beat_valid & advance),
         ]
         psums, total = self._weighted()
         with m.If(advance):
@@ -152,11 +157,17 @@ class AccumulatorBuffer(wiring.Component):
                 beat.sum.eq(total),
                 beat_valid.eq(self.i.valid),
             ]
-        sums = [
-            (write.data.acc[col], read.data.acc[col], beat.acc[col]) for col in range(self.cols)
+        before = Signal(kept)
+        if self.stages == 1:
+            m.d.comb += before.eq(Mux(beat.first, 0, read.data))
+        else:
+            beat, beat_valid = self._register(m, advance, read.data, before, beat, beat_valid)
+        m.d.comb += [
+            write.addr.eq(beat.address),
+            write.en.eq(beat_valid & advance),
+            *(write.data.acc[col].eq(before.acc[col] + beat.acc[col]) for col in range(self.cols)),
+            write.data.sum.eq(before.sum + beat.sum),
         ]
-        for result, before, new in [*sums, (write.data.sum, read.data.sum, beat.sum)]:
-            m.d.comb += result.eq(Mux(beat.first, 0, before) + new)
         with m.If(advance):
             m.d.sync += [
                 self.o.valid.eq(beat_valid & beat.last),
@@ -166,6 +177,39 @@ class AccumulatorBuffer(wiring.Component):
                 self.o.p.tag.eq(beat.tag),
             ]
         return m
+
+    def _register(
+        self,
+        m: Module,
+        advance: Signal,
+        word: data.View,
+        before: data.View,
+        beat: data.View,
+        beat_valid: Signal,
+    ) -> tuple[data.View, Signal]:
+        """A stage between the memory and the adders; return the beat that is there, and whether
+        one is. `before` is what it is added to.
+
+        The beat that follows another of its address was read before that one's total was written:
+        it takes the total from the output, which has that of each beat, the last or not.
+        """
+        read, late = Signal.like(before, reset_less=True), Signal.like(beat, reset_less=True)
+        late_valid, again = Signal(), Signal()
+        with m.If(advance):
+            m.d.sync += [
+                read.eq(word),
+                late.eq(beat),
+                late_valid.eq(beat_valid),
+                again.eq(late_valid & ~beat.first & (beat.address == late.address)),
+            ]
+            # A register's reset is free.
+            with m.If(beat.first):
+                m.d.sync += read.eq(0)
+        m.d.comb += [
+            before.acc.eq(Mux(again, self.o.p.acc, read.acc)),
+            before.sum.eq(Mux(again, self.o.p.sum, read.sum)),
+        ]
+        return late, late_valid
 
     def _weighted(self) -> tuple[list[Value], Value]:
         """The beat's partial sums and sum of codes, each times the weight of its digits."""

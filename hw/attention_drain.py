@@ -8,9 +8,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..formats import MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH
-from ..latency import DRAIN_STAGES, drain_lanes
+from ..latency import drain_lanes, drain_stages, product
 from .attention_buckets import bucket_layout, drained_layout, sizes_layout
 from .log_codes import LogCodes
+from .multiplication import multiply
 from .pipeline import delay
 from .saturation import COUNT_WIDTH, clamp, count_saturation, shift_right
 
@@ -26,6 +27,8 @@ class AttentionDrain(wiring.Component):
     ----------
     rows, cols, codes, value_width, depth, drains
         As those of `AttentionBuckets`.
+    stages : int
+        Registers of each product, 1 to 3.
 
     Members
     -------
@@ -47,15 +50,24 @@ class AttentionDrain(wiring.Component):
     saturated : Out(32)
         Values clamped among the rows that left `o`.
 
-    Latency: `groups + 6` cycles from the last code of a row to its offer, `groups` being the
-    cycles in which all columns pass.
+    Latency: `groups + 2 * stages + 7` cycles from the last code of a row to its offer, `groups`
+    being the cycles in which all columns pass.
     Throughput: one row per as many cycles as there are codes, times `drains`.
     """
 
     def __init__(
-        self, *, rows: int, cols: int, codes: LogCodes, value_width: int, depth: int, drains: int
+        self,
+        *,
+        rows: int,
+        cols: int,
+        codes: LogCodes,
+        value_width: int,
+        depth: int,
+        drains: int,
+        stages: int,
     ) -> None:
         self.rows, self.cols, self.codes, self.drains = rows, cols, codes, drains
+        self.stages = stages
         self.value_width, self.depth = value_width, depth
         self.lanes = drain_lanes(cols, drains, codes.zero)
         self.groups = -(-cols // self.lanes)
@@ -131,8 +143,8 @@ class AttentionDrain(wiring.Component):
                     place = places[unit * span + col]
                     m.d.sync += [place.even.eq(even), place.odd.eq(odd)]
 
-        pipe, valid = Module(), Signal(DRAIN_STAGES)
-        row_end, tile_end = Signal(DRAIN_STAGES), Signal(DRAIN_STAGES)
+        pipe, stages = Module(), drain_stages(self.stages)
+        valid, row_end, tile_end = Signal(stages), Signal(stages), Signal(stages)
         pipe.d.sync += [
             valid.eq((valid << 1) | busy),
             row_end.eq((row_end << 1) | last_group),
@@ -141,7 +153,7 @@ class AttentionDrain(wiring.Component):
             self.o.payload.last.eq(tile_end[-1]),
         ]
         found = self._requantize(pipe, places[: self.lanes], keys[0])
-        used = delay(pipe, used, DRAIN_STAGES, name="used")
+        used = delay(pipe, used, stages, name="used")
         codes, events = self._gather(pipe, found, used, valid[-1])
         for col in range(self.cols):
             m.d.comb += self.o.payload.codes[col].eq(codes[col])
@@ -172,13 +184,12 @@ class AttentionDrain(wiring.Component):
         return (following, newer << 1) if self.codes.zero % 2 else (newer, following)
 
     def _requantize(self, m: Module, places: list, keys: Any) -> list[tuple]:
-        """Return per lane the output code and whether it was clamped, `DRAIN_STAGES` stages on."""
+        """Return per lane the output code and whether it was clamped, `drain_stages` stages on."""
+        wide = {"stages": self.stages, "wide": True}
         corrections = []
         for parity in ("even", "odd"):
-            product = keys[parity] * self.value_zero
-            correction = Signal(product.shape(), name=f"correction_{parity}")
-            m.d.sync += correction.eq(product)
-            corrections.append(correction)
+            name = f"correction_{parity}"
+            corrections.append(multiply(m, keys[parity], self.value_zero, name=name, **wide))
         multipliers = (self.multiplier_even, self.multiplier_odd)
         found = []
         for lane, place in enumerate(places):
@@ -186,24 +197,21 @@ class AttentionDrain(wiring.Component):
             for parity, correction, multiplier in zip(
                 ("even", "odd"), corrections, multipliers, strict=True
             ):
-                delayed = Signal(self.sum_width, name=f"{parity}_{lane}")
-                difference = Signal((delayed - correction).shape(), name=f"less_{parity}_{lane}")
-                product = Signal((difference * multiplier).shape(), name=f"times_{parity}_{lane}")
-                m.d.sync += [
-                    delayed.eq(place[parity]),
-                    difference.eq(delayed - correction),
-                    product.eq(difference * multiplier),
-                ]
-                products.append(product)
+                what = f"{parity}_{lane}"
+                delayed = delay(m, place[parity], product(**wide), name=what)
+                difference = Signal((delayed - correction).shape(), name=f"less_{what}")
+                m.d.sync += difference.eq(delayed - correction)
+                products.append(multiply(m, difference, multiplier, name=f"times_{what}", **wide))
             weighted = products[0] + products[1]
             total = Signal(weighted.shape(), name=f"total_{lane}")
             # (2x >> shift) + 1 >> 1 is (x + half) >> shift without a shifter for the half. What
             # does not fit in one bit less is no code, whatever the zero point.
             doubled = Signal(signed(ZERO_WIDTH + 3), name=f"doubled_{lane}")
             shifted = shift_right(Cat(Const(0, 1), total), self.shift, len(doubled))
-            m.d.sync += [total.eq(weighted), doubled.eq(shifted)]
             rounded = doubled + Cat(Const(1, 1), self.zero).as_signed()
-            found.append(clamp(rounded[1:].as_signed(), 0, self.high))
+            moved = Signal(signed(len(rounded) - 1), name=f"moved_{lane}")
+            m.d.sync += [total.eq(weighted), doubled.eq(shifted), moved.eq(rounded >> 1)]
+            found.append(clamp(moved, 0, self.high))
         return found
 
     def _gather(

@@ -44,6 +44,8 @@ class AttentionUnit(wiring.Component):
         Codes of a part of a word; divides `rows`.
     drains : int
         Queries drained side by side, as `ShiftAttention`'s, 1 to 4 and at most `cols`.
+    stages : int
+        Registers of each product, 1 to 3.
 
     Members
     -------
@@ -93,6 +95,7 @@ class AttentionUnit(wiring.Component):
         base: str,
         lanes: int,
         drains: int,
+        stages: int = 1,
     ) -> None:
         self.rows = check_integer("rows", rows, 1, SIZE_MAX)
         self.cols = check_integer("cols", cols, 1, SIZE_MAX)
@@ -108,12 +111,14 @@ class AttentionUnit(wiring.Component):
             depth=depth,
             base=base,
             drains=drains,
+            stages=stages,
         )
         self.log_codes_kept = LogCodeBuffer(
             cols=cols, code_width=log_width, depth=depth, tag_width=cols.bit_length()
         )
         self.log_width, self.value_width = log_width, value_width
         self.depth, self.base, self.drains = depth, base, drains
+        self.stages = stages
         codes = data.ArrayLayout(unsigned(value_width), rows)
         super().__init__(
             {
@@ -174,7 +179,7 @@ class AttentionUnit(wiring.Component):
             attention.i.payload.cols_used.eq(Mux(key.payload.final, held.last, self.rows)),
         ]
         self._write(m, start, offered, held, sent)
-        keys_left = kept.tile.valid | key.valid
+        keys_left = kept.tile.valid | kept.behind | key.valid
         blocked = self.write.valid & ~self.write.ready
         waits = blocked | (keys_left & attention.i.ready & ~attention.i.valid)
         moved = sent | (self.write.valid & self.write.ready)
@@ -234,12 +239,12 @@ class AttentionUnit(wiring.Component):
 
     def _write(self, m: Module, start: Value, offered: Any, held: Any, sent: Signal) -> None:
         """Write the rows that leave; the last one ends the command."""
-        rows, write = self.attention.o, self.write
+        rows, write, kept = self.attention.o, self.write, self.log_codes_kept
         leaves, tile_in, tile_out = Signal(), Signal(), Signal()
         first, at = Signal(WORD_ADDRESS_WIDTH), Signal(WORD_ADDRESS_WIDTH)
         following = Signal(WORD_ADDRESS_WIDTH)
         tile, inside = Signal.like(offered.tiles), Signal(range(INSIDE_MAX + 1))
-        all_in = (held.queries == 0) & ~self.log_codes_kept.o.valid
+        all_in = (held.queries == 0) & ~(kept.behind | kept.o.valid)
         m.d.comb += [
             write.valid.eq(rows.valid),
             rows.ready.eq(write.ready),

@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -35,8 +35,14 @@ def command_fields(addr_width: int, data_width: int, beats_width: int) -> dict[s
 def fault(command: Any, data_width: int) -> Any:
     """Return the `Cause` that a command carries in itself: unaligned, empty or none."""
     unaligned = command.address[: offset_width(data_width)].any()
-    empty = Mux(command.beats == 0, Cause.EMPTY, Cause.NONE)
-    return Mux(unaligned, Cause.UNALIGNED, empty)
+    aligned = Mux(unaligned, Cause.UNALIGNED, Cause.NONE)
+    # First, as a command of no beats takes none, wherever it points.
+    return Mux(command.beats == 0, Cause.EMPTY, aligned)
+
+
+def final_beat(command: Any) -> Any:
+    """Return the place of a command's last beat, from 0; also 0 for a command of no beats."""
+    return Mux(command.beats == 0, 0, command.beats - 1)
 
 
 def offset_width(data_width: int) -> int:
@@ -102,29 +108,49 @@ class BurstSplitter(wiring.Component):
         m = Module()
         offset = offset_width(self.data_width)
         page_beats = PAGE >> offset
-        command = Signal.like(self.i.payload, reset_less=True)
+        # All numbers of beats are less one: so what a page has left is the place in it inverted.
+        kept = {"address": self.addr_width, "final": self.beats_width, "fault": CAUSE_WIDTH}
+        command = Signal(data.StructLayout(kept | {"carry": self.carry}), reset_less=True)
         valid = Signal()
-        # The longest burst that may start here; a page always has at least one beat left.
-        page_left = Signal(range(page_beats + 1))
-        limit = Signal(range(MAX_BURST + 1))
+        place, page_left = command.address[offset:], Signal(range(page_beats))
+        # The longest burst that may start here.
+        limit = Signal(range(self.burst))
         piece = self.o.payload
         m.d.comb += [
-            page_left.eq(page_beats - command.address[offset : PAGE.bit_length() - 1]),
-            limit.eq(Mux(page_left < self.burst, page_left, self.burst)),
+            page_left.eq(~place),
+            limit.eq(Mux(_below(page_left, self.burst), page_left, self.burst - 1)),
             self.o.valid.eq(valid),
             piece.address.eq(command.address),
-            piece.last.eq(command.beats <= limit),
-            piece.len.eq(Mux(piece.last, command.beats, limit) - 1),
-            # Neither the offset in a beat nor a number of beats that is not 0 changes on the way.
-            piece.fault.eq(fault(command, self.data_width)),
+            # No burst is longer than a page, so the upper bits count in one comparison alone.
+            piece.last.eq(
+                _below(command.final, self.burst) & (command.final[: len(page_left)] <= page_left)
+            ),
+            piece.len.eq(Mux(piece.last, command.final, limit)),
+            piece.fault.eq(command.fault),
             piece.carry.eq(command.carry),
             self.i.ready.eq(self.drop | ~valid | (self.o.ready & piece.last)),
         ]
         with m.If(self.o.ready):
+            # A bit below both operands makes the carry, or the borrow, for the burst's last beat.
             m.d.sync += [
-                command.address.eq(command.address + (limit << offset)),
-                command.beats.eq(command.beats - limit),
+                place.eq((Cat(C(1, 1), place) + Cat(C(1, 1), limit))[1:]),
+                command.final.eq((Cat(C(0, 1), command.final) - Cat(C(1, 1), limit))[1:]),
             ]
         with m.If(self.i.ready):
-            m.d.sync += [command.eq(self.i.payload), valid.eq(self.i.valid & ~self.drop)]
+            given = self.i.payload
+            m.d.sync += [
+                valid.eq(self.i.valid & ~self.drop),
+                command.address.eq(given.address),
+                command.final.eq(final_beat(given)),
+                # Neither the offset in a beat nor being empty changes on the way.
+                command.fault.eq(fault(given, self.data_width)),
+                command.carry.eq(given.carry),
+            ]
         return m
+
+
+def _below(value: Value, bound: int) -> Value:
+    """Return whether it is less; where the bound is a power of two that is in the upper bits."""
+    width = (bound - 1).bit_length()
+    below = ~value[width:].any()
+    return below if bound == 1 << width else below & (value[:width] < bound)

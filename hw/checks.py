@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ..config import PIPELINE_STAGES
+
 
 def check_integer(name: str, value: Any, low: int, high: int) -> int:
     """Return `value` if it is an integer from `low` to `high`.
@@ -18,3 +20,11 @@ def check_integer(name: str, value: Any, low: int, high: int) -> int:
     if not low <= value <= high:
         raise ValueError(f"{name} must be {low} to {high}, not {value!r}")
     return value
+
+
+def check_stages(stages: int) -> int:
+    """Return `stages` if a long path may have so many registers.
+
+    Raises: TypeError, ValueError as `check_integer` does.
+    """
+    return check_integer("stages", stages, PIPELINE_STAGES[0], PIPELINE_STAGES[-1])

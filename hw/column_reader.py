@@ -8,8 +8,8 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from ..isa import WORD_ADDRESS_WIDTH
-from ..latency import WORDS_WAITING
-from .checks import check_integer
+from ..latency import words_waiting
+from .checks import check_integer, check_stages
 from .word_buffer import ReadPort
 
 
@@ -20,6 +20,8 @@ class ColumnReader(wiring.Component):
     ----------
     word_width : int
         Bits of a word, 1 to 4096.
+    stages : int
+        Of the buffer that is read, 1 to 3.
 
     Members
     -------
@@ -33,18 +35,19 @@ class ColumnReader(wiring.Component):
         No word is owed.
 
     Latency: that of a read, or 2 cycles for zeros.
-    Throughput: one word per cycle.
+    Throughput: one word per cycle, but for the first after zeros where a read takes longer.
 
     Raises
     ------
     TypeError, ValueError
-        `word_width` is not an integer, or out of range.
+        A parameter that is not an integer, or out of range.
     """
 
     LATENCY = 2
 
-    def __init__(self, *, word_width: int) -> None:
+    def __init__(self, *, word_width: int, stages: int = 1) -> None:
         self.word_width = check_integer("word_width", word_width, 1, 4096)
+        self.stages = check_stages(stages)
         request = data.StructLayout({"address": WORD_ADDRESS_WIDTH, "skip": 1})
         super().__init__(
             {
@@ -57,7 +60,7 @@ class ColumnReader(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.owed = owed = SyncFIFOBuffered(width=1, depth=WORDS_WAITING)
+        m.submodules.owed = owed = SyncFIFOBuffered(width=1, depth=words_waiting(self.stages))
         request, word, skipped = self.i.payload, self.read.word, owed.r_data
         m.d.comb += [
             self.read.address.payload.eq(request.address),

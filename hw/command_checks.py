@@ -61,11 +61,12 @@ def limits(config: AcceleratorConfig) -> dict[tuple[str, str], int]:
     }
 
 
-def is_illegal(word: Value, config: AcceleratorConfig) -> Value:
-    """Whether a wait or an operand of a command (256 bits) is out of range, one bit.
+def illegal(word: Value, config: AcceleratorConfig) -> Value:
+    """What is out of range in a command (256 bits): a bit per wait and per instruction.
 
-    Bits that nothing reads do not count; what an opcode that is not in the table gives means
-    nothing.
+    The bit of an instruction is for its operands, in a command that is one; a legal command has no
+    bit set. Bits that nothing reads do not count; what an opcode that is not in the table gives
+    means nothing.
     """
     waits = data.View(WAITS_LAYOUT, word[OPCODE_WIDTH:][: WAITS_LAYOUT.size])
     found = [(wait.unit == NO_UNIT) & wait.count.any() for wait in waits]
@@ -82,7 +83,7 @@ def is_illegal(word: Value, config: AcceleratorConfig) -> Value:
             )
         ]
         found.append((word[:OPCODE_WIDTH] == instruction.opcode) & Cat(wrong).any())
-    return Cat(found).any()
+    return Cat(found)
 
 
 def _out_of_range(

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from ..config import CHANNEL_GROUPS_MAX
 from ..formats import ACCUMULATOR_WIDTH, CODE_WIDTHS, SHIFT_MAX, ZERO_WIDTH, psum_width
 from .accumulator_buffer import DIGITS_MAX, AccumulatorBuffer
-from .checks import check_integer
+from .checks import check_integer, check_stages
 from .requantizer import Requantizer
 from .saturation import COUNT_WIDTH
 from .systolic_array import SystolicArray
@@ -35,6 +35,8 @@ class Gemm(wiring.Component):
         Largest K, which gives the widths of the totals; at most 32 bits are allowed.
     activation_digits, weight_digits : int
         Largest number of digits of a code, 1 to 3. Codes have at most 8 bits all the same.
+    array_multiplier : str
+        What the array multiplies with, "lut" or "dsp": `multiplier` of the `SystolicArray`.
     groups : int
         Groups of `cols` channels whose parameters are kept, 1 to `4096 * lanes / cols`.
     lanes : int
@@ -43,6 +45,8 @@ class Gemm(wiring.Component):
         Bits of the signed output, 4 to 32.
     tag_width : int
         Bits that go along with each token of a group, untouched; 0 to 128.
+    stages : int
+        Registers of each long path, 1 to 3.
 
     Members
     -------
@@ -77,8 +81,8 @@ class Gemm(wiring.Component):
     saturated : Out(32)
         Values clamped among the beats that left `o`.
 
-    Latency: `rows + cols + 9` cycles from a vector with `last` to its outputs; 2 more to the first
-    of them where `lanes` are fewer than `cols`, while no other totals wait.
+    Latency: with one stage `rows + cols + 11` cycles from a vector with `last` to its outputs; 2
+    more to the first of them where `lanes` are fewer than `cols`, while no other totals wait.
     Throughput: one vector per cycle, as long as tiles have `rows + cols` vectors or more and a
     token has `cols / lanes` beats or more in each group (tiles of K times pairs of digits): totals
     of one group are requantized while the next accumulates.
@@ -104,12 +108,15 @@ class Gemm(wiring.Component):
         groups: int,
         activation_digits: int = 1,
         weight_digits: int = 1,
+        array_multiplier: str = "lut",
         lanes: int | None = None,
         out_width: int = ACCUMULATOR_WIDTH,
         tag_width: int = 0,
+        stages: int = 1,
     ) -> None:
         self.k_max = check_integer("k_max", k_max, 1, 1 << 20)
         self.tag_width = check_integer("tag_width", tag_width, 0, 128)
+        self.stages = check_stages(stages)
         self.activation_digits = check_integer(
             "activation_digits", activation_digits, 1, DIGITS_MAX
         )
@@ -139,6 +146,7 @@ class Gemm(wiring.Component):
             cols=cols,
             activation_width=activation_width,
             weight_width=weight_width,
+            multiplier=array_multiplier,
             tag_width=self._step.size,
         )
         self.accumulators = AccumulatorBuffer(
@@ -153,6 +161,7 @@ class Gemm(wiring.Component):
             activation_digits=activation_digits,
             weight_digits=weight_digits,
             tag_width=self._place.size,
+            stages=stages,
         )
         self.queue = None
         if self.parts > 1:
@@ -171,8 +180,9 @@ class Gemm(wiring.Component):
             sum_width=self.accumulators.sum_acc_width,
             out_width=out_width,
             tag_width=self._sent.size,
+            stages=stages,
         )
-        self.rows, self.cols = rows, cols
+        self.rows, self.cols, self.array_multiplier = rows, cols, array_multiplier
         self.activation_width, self.weight_width = activation_width, weight_width
         self.depth, self.out_width = depth, out_width
         vector = vector_layout(

@@ -9,9 +9,9 @@ from amaranth.lib.wiring import In, Out
 
 from ..formats import CODE_WIDTHS
 from ..isa import WORD_ADDRESS_WIDTH
-from ..latency import WORDS_WAITING
+from ..latency import words_waiting
 from .accumulator_buffer import DIGITS_MAX
-from .checks import check_integer
+from .checks import check_integer, check_stages
 from .commands import COMMAND, operands
 from .vectors import vector_layout
 from .word_buffer import ReadPort
@@ -34,6 +34,8 @@ class GemmUnit(wiring.Component):
         Tokens of a product, 1 to 4096.
     activation_digits, weight_digits : int
         Largest number of digits of a code, 1 to 3.
+    stages : int
+        Of the code buffer, 1 to 3.
 
     Members
     -------
@@ -81,6 +83,7 @@ class GemmUnit(wiring.Component):
         depth: int,
         activation_digits: int = 1,
         weight_digits: int = 1,
+        stages: int = 1,
     ) -> None:
         self.rows = check_integer("rows", rows, 1, 256)
         self.code_width = check_integer("code_width", code_width, CODE_WIDTHS[0], CODE_WIDTHS[-1])
@@ -89,6 +92,7 @@ class GemmUnit(wiring.Component):
             "activation_digits", activation_digits, 1, DIGITS_MAX
         )
         self.weight_digits = check_integer("weight_digits", weight_digits, 1, DIGITS_MAX)
+        self.stages = check_stages(stages)
         vector = vector_layout(
             rows=rows,
             code_width=code_width,
@@ -119,7 +123,9 @@ class GemmUnit(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         # What goes with a word that is on its way.
-        m.submodules.queue = queue = SyncFIFOBuffered(width=self._rest.size, depth=WORDS_WAITING)
+        m.submodules.queue = queue = SyncFIFOBuffered(
+            width=self._rest.size, depth=words_waiting(self.stages)
+        )
         held = Signal(COMMAND, reset_less=True)
         starts, asks, all_asked = Signal(), Signal(), Signal()
         # Words are asked for while this is set.

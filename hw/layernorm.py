@@ -19,9 +19,11 @@ from ..formats import (
     ROOT_WIDTH,
     SHIFT_MAX,
 )
-from ..latency import NORM_STAGES, norm_room, norm_row
-from .checks import check_integer
+from ..latency import norm_room, norm_row, norm_stages, product
+from .checks import check_integer, check_stages
 from .layernorm_statistics import EPSILON_WIDTH, LayerNormStatistics
+from .multiplication import multiply
+from .pipeline import delay
 from .saturation import COUNT_WIDTH, clamp, count_saturation, shift_right
 
 
@@ -39,6 +41,8 @@ class LayerNorm(wiring.Component):
         Largest number of channels of a row, 1 to 4096.
     code_width : int
         A, width of a code, 3 to 8.
+    stages : int
+        Registers of each product, 1 to 3.
 
     Members
     -------
@@ -79,12 +83,13 @@ class LayerNorm(wiring.Component):
     Source: `docs/numerics.md`, layernorm.
     """
 
-    def __init__(self, *, lanes: int, depth: int, code_width: int) -> None:
+    def __init__(self, *, lanes: int, depth: int, code_width: int, stages: int = 1) -> None:
         self.lanes = check_integer("lanes", lanes, 1, 256)
         self.depth = check_integer("depth", depth, 1, EMBEDDING_MAX)
         self.code_width = check_integer("code_width", code_width, CODE_WIDTHS[0], CODE_WIDTHS[-1])
         self.beats = -(-depth // lanes)
-        self._statistics = LayerNormStatistics(lanes=lanes, depth=depth)
+        self.stages = check_stages(stages)
+        self._statistics = LayerNormStatistics(lanes=lanes, depth=depth, stages=stages)
         self._parameters = data.StructLayout(
             {
                 "gain": data.ArrayLayout(signed(GAIN_WIDTH), lanes),
@@ -113,15 +118,15 @@ class LayerNorm(wiring.Component):
 
     def latency(self) -> int:
         """Cycles from the acceptance of the last beat of a row to the offer of its first codes."""
-        return norm_row(self.lanes)
+        return norm_row(self.lanes, self.stages)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.statistics = statistics = self._statistics
-        room = norm_room(self.depth, self.lanes)
+        room, stages = norm_room(self.depth, self.lanes, self.stages), norm_stages(self.stages)
         m.submodules.rows = rows = SyncFIFOBuffered(width=self.lanes * RESIDUAL_WIDTH, depth=room)
 
-        inside = Signal(range(room + NORM_STAGES + 2))
+        inside = Signal(range(room + stages + 3))
         loading, load, accept = Signal(), Signal(), Signal()
         write = Signal(range(self.beats))
         m.submodules.storage = storage = Memory(shape=self._parameters, depth=self.beats, init=[])
@@ -152,49 +157,56 @@ class LayerNorm(wiring.Component):
 
         # The row that leaves has its numbers here, so that the next division may go on.
         row, row_valid = Signal.like(statistics.o.payload), Signal()
+        # And so has the word that leaves next, since a block RAM is slow.
+        word, word_valid = Signal.like(rows.r_data), Signal()
         leave, head, last = Signal(), Signal(), Signal()
         left, beat = Signal(range(self.depth + 1)), Signal(range(self.beats))
         m.d.comb += [
             leave.eq(~self.o.valid | self.o.ready),
-            head.eq(rows.r_rdy & row_valid),
-            rows.r_en.eq(head & leave),
-            last.eq(left <= self.lanes),
+            head.eq(word_valid & row_valid),
+            rows.r_en.eq(~word_valid | (head & leave)),
             statistics.o.ready.eq(~row_valid | (head & leave & last)),
         ]
+        with m.If(rows.r_en):
+            m.d.sync += [word.eq(rows.r_data), word_valid.eq(rows.r_rdy)]
         with m.If(head & leave):
-            m.d.sync += [left.eq(left - self.lanes), beat.eq(beat + 1)]
+            m.d.sync += [
+                left.eq(left - self.lanes),
+                beat.eq(beat + 1),
+                last.eq(left <= 2 * self.lanes),
+            ]
         with m.If(statistics.o.ready):
             m.d.sync += [
                 row.eq(statistics.o.payload),
                 row_valid.eq(statistics.o.valid),
                 left.eq(self.channels),
                 beat.eq(0),
+                last.eq(self.channels <= self.lanes),
             ]
 
         pipe = Module()
-        residuals = data.View(self.i.payload.shape(), rows.r_data)
-        valid = _delay(pipe, head, NORM_STAGES, "valid")
-        lasts = _delay(pipe, last, NORM_STAGES, "last")
-        addresses = _delay(pipe, beat, 4, "beat")
-        counts = _delay(pipe, left, NORM_STAGES - 1, "left")
-        sums = _delay(pipe, row.sum, 1, "sum")
-        reciprocals = _delay(pipe, row.reciprocal, 2, "reciprocal")
-        exponents = _delay(pipe, row.exponent, 3, "exponent")
+        residuals = data.View(self.i.payload.shape(), word)
+        narrow, wide = product(self.stages), product(self.stages, wide=True)
+        exponent_at = narrow + 1 + wide
+        valid = delay(pipe, head, stages, name="valid", reset_less=False)
+        address = delay(pipe, beat, exponent_at + 1, name="beat")
+        count = delay(pipe, left, stages - 1, name="left")
+        total = delay(pipe, row.sum, narrow, name="sum")
+        reciprocal = delay(pipe, row.reciprocal, narrow + 1, name="reciprocal")
+        exponent = delay(pipe, row.exponent, exponent_at, name="exponent")
         look = storage.read_port()
         m.d.comb += [
-            look.addr.eq(addresses[-1]),
+            look.addr.eq(address),
             look.en.eq(leave),
-            self.o.valid.eq(valid[-1]),
-            self.o.payload.last.eq(lasts[-1]),
+            self.o.valid.eq(valid),
+            self.o.payload.last.eq(delay(pipe, last, stages, name="last")),
         ]
         events = []
         for lane in range(self.lanes):
-            normalized = self._normalize(
-                pipe, residuals[lane], sums[-1], reciprocals[-1], exponents[-1]
-            )
-            code = self._scale(pipe, normalized, look.data.gain[lane], look.data.offset[lane])
+            normalized = self._normalize(pipe, lane, residuals, total, reciprocal, exponent)
+            code = self._scale(pipe, lane, normalized, look.data)
             clamped, outside = clamp(code, 0, self.high)
-            event, counted = Signal(name=f"event_{lane}"), counts[-1] > lane
+            event, counted = Signal(name=f"event_{lane}"), count > lane
             pipe.d.sync += [
                 self.o.payload.codes[lane].eq(Mux(counted, clamped, 0)),
                 event.eq(counted & outside),
@@ -205,45 +217,38 @@ class LayerNorm(wiring.Component):
         return m
 
     def _normalize(
-        self, m: Module, x: Value, total: Value, reciprocal: Value, exponent: Value
+        self, m: Module, lane: int, residuals: Any, total: Value, reciprocal: Value, exponent: Value
     ) -> Value:
-        """Return t, five stages on: N x, less S, times r, shifted, rounded."""
-        scaled = Signal((x * self.channels).shape())
-        difference = Signal((scaled - total).shape())
-        product = Signal((difference * reciprocal).shape())
+        """Return t: N x, less S, times r, shifted, rounded."""
+        scaled = multiply(
+            m, residuals[lane], self.channels, stages=self.stages, name=f"weighted_{lane}"
+        )
+        difference = Signal((scaled - total).shape(), name=f"difference_{lane}")
+        times = multiply(
+            m, difference, reciprocal, stages=self.stages, wide=True, name=f"times_{lane}"
+        )
         # One bit more than the result: adding 1 and halving rounds without a shifter for the half.
-        doubled, rounded = Signal(signed(NORM_WIDTH + 1)), Signal(signed(NORM_WIDTH))
+        doubled = Signal(signed(NORM_WIDTH + 1), name=f"doubled_{lane}")
+        rounded = Signal(signed(NORM_WIDTH), name=f"rounded_{lane}")
         m.d.sync += [
-            scaled.eq(x * self.channels),
             difference.eq(scaled - total),
-            product.eq(difference * reciprocal),
-            doubled.eq((product >> (ROOT_WIDTH - NORM_FRACTION - 1)) >> exponent),
+            doubled.eq((times >> (ROOT_WIDTH - NORM_FRACTION - 1)) >> exponent),
             rounded.eq((doubled + 1) >> 1),
         ]
         return rounded
 
-    def _scale(self, m: Module, normalized: Value, gain: Value, offset: Value) -> Value:
-        """Return the code before it is clamped, three stages on."""
-        scaled = Signal((normalized * gain).shape())
-        delayed = Signal(signed(OFFSET_WIDTH))
-        total = Signal((scaled + delayed).shape())
+    def _scale(self, m: Module, lane: int, normalized: Value, parameters: Any) -> Value:
+        """Return the code before it is clamped."""
+        stages, wide = self.stages, product(self.stages, wide=True)
+        scaled = multiply(
+            m, normalized, parameters.gain[lane], stages=stages, wide=True, name=f"scaled_{lane}"
+        )
+        offset = delay(m, parameters.offset[lane], wide, name=f"offset_{lane}")
+        total = Signal((scaled + offset).shape(), name=f"total_{lane}")
         # A bit more than a code and its sign: enough to tell what is no code.
-        shifted = Signal(signed(self.code_width + 2))
+        shifted = Signal(signed(self.code_width + 2), name=f"shifted_{lane}")
         m.d.sync += [
-            scaled.eq(normalized * gain),
-            delayed.eq(offset),
-            total.eq(scaled + delayed),
+            total.eq(scaled + offset),
             shifted.eq(shift_right(total, self.shift, len(shifted))),
         ]
         return shifted
-
-
-def _delay(m: Module, value: Value, stages: int, name: str) -> list[Value]:
-    """Return `value` 1 to `stages` stages on."""
-    found = []
-    for stage in range(stages):
-        delayed = Signal.like(value, name=f"{name}_{stage + 1}")
-        m.d.sync += delayed.eq(value)
-        found.append(delayed)
-        value = delayed
-    return found

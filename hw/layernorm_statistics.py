@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from amaranth.hdl import EnableInserter, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..formats import QUOTIENT_WIDTH, RESIDUAL_WIDTH, ROOT_WIDTH
-from ..latency import SUM_FAN_IN, norm_statistics, tree_stages
+from ..latency import SUM_FAN_IN, norm_statistics, product, tree_stages
+from .multiplication import multiply
+from .pipeline import delay
 from .reciprocal_root import ReciprocalRoot
 
 EPSILON_WIDTH = 40
@@ -18,7 +20,7 @@ class LayerNormStatistics(wiring.Component):
 
     Parameters
     ----------
-    lanes, depth : int
+    lanes, depth, stages : int
         As those of `LayerNorm`.
 
     Members
@@ -28,15 +30,15 @@ class LayerNormStatistics(wiring.Component):
     channels, epsilon : In
         As those of `LayerNorm`.
     o : Out(stream)
-        Per row `sum`, signed; `reciprocal` and `exponent` with
+        Per row `sum`, signed; `reciprocal`, 17 bits, and `exponent` with
         `1 / sqrt(V) = reciprocal * 2^-(16 + exponent)`.
 
     Latency: `latency()` cycles from the last beat of a row to `o`.
     Throughput: one row per `max(beats, period())` cycles.
     """
 
-    def __init__(self, *, lanes: int, depth: int) -> None:
-        self.lanes, self.depth = lanes, depth
+    def __init__(self, *, lanes: int, depth: int, stages: int) -> None:
+        self.lanes, self.depth, self.stages = lanes, depth, stages
         sum_width = (depth << (RESIDUAL_WIDTH - 1)).bit_length() + 1
         self.square_width = (depth << (2 * RESIDUAL_WIDTH - 2)).bit_length()
         largest = (depth * depth << (2 * RESIDUAL_WIDTH - 2)) + (1 << EPSILON_WIDTH)
@@ -47,7 +49,7 @@ class LayerNormStatistics(wiring.Component):
         )
         self._root = ReciprocalRoot(tag_width=self.tag.size)
         self._tree = tree_stages(lanes)
-        result = {**{key: field.shape for key, field in self.tag}, "reciprocal": QUOTIENT_WIDTH}
+        result = {**{key: field.shape for key, field in self.tag}, "reciprocal": QUOTIENT_WIDTH - 1}
         super().__init__(
             {
                 "i": In(stream.Signature(data.ArrayLayout(signed(RESIDUAL_WIDTH), lanes))),
@@ -63,12 +65,12 @@ class LayerNormStatistics(wiring.Component):
 
     def latency(self) -> int:
         """Cycles from the acceptance of the last beat of a row to the offer of its result."""
-        return norm_statistics(self.lanes) + self._root.latency()
+        return norm_statistics(self.lanes, self.stages) + self._root.latency()
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.root = root = self._root
-        stages = norm_statistics(self.lanes)
+        stages = norm_statistics(self.lanes, self.stages)
         advance, last, start = Signal(), Signal(), Signal(init=1)
         left, now = Signal.like(self.channels), Signal.like(self.channels)
         m.d.comb += [
@@ -88,15 +90,11 @@ class LayerNormStatistics(wiring.Component):
         plain, squared = [], []
         for lane in range(self.lanes):
             masked = Signal(signed(RESIDUAL_WIDTH), name=f"masked_{lane}")
-            again = Signal(signed(RESIDUAL_WIDTH), name=f"plain_{lane}")
-            square = Signal(2 * RESIDUAL_WIDTH - 1, name=f"square_{lane}")
-            core.d.sync += [
-                masked.eq(Mux(now > lane, self.i.payload[lane], 0)),
-                again.eq(masked),
-                square.eq(masked * masked),
-            ]
-            plain.append(again)
-            squared.append(square)
+            core.d.sync += masked.eq(Mux(now > lane, self.i.payload[lane], 0))
+            square = multiply(core, masked, masked, stages=self.stages, name=f"square_{lane}")
+            plain.append(delay(core, masked, product(self.stages), name=f"plain_{lane}"))
+            # Of two bits that would be the sign, the square of the smallest number needs one.
+            squared.append(square[: 2 * RESIDUAL_WIDTH - 1])
         total, squares = self._totals(core, plain, squared, valid, ends)
         tag, normalized = self._variance(core, total, squares)
         m.d.comb += [
@@ -107,13 +105,16 @@ class LayerNormStatistics(wiring.Component):
         ]
         m.submodules.core = EnableInserter(advance)(core)
 
-        found = data.View(self.tag, root.o.payload.tag)
+        # The largest reciprocal alone has 18 bits: half of it and the exponent before stand for it,
+        # so that a DSP block takes all of them.
+        found, reciprocal = data.View(self.tag, root.o.payload.tag), root.o.payload.value
+        largest = reciprocal[-1]
         m.d.comb += [
             self.o.valid.eq(root.o.valid),
             root.o.ready.eq(self.o.ready),
             self.o.payload.sum.eq(found.sum),
-            self.o.payload.exponent.eq(found.exponent),
-            self.o.payload.reciprocal.eq(root.o.payload.value),
+            self.o.payload.exponent.eq(found.exponent - largest),
+            self.o.payload.reciprocal.eq(Cat(reciprocal[:-2], reciprocal[-2] | largest)),
         ]
         return m
 
@@ -125,7 +126,7 @@ class LayerNormStatistics(wiring.Component):
         total = Signal(self.tag["sum"].shape)
         squares = Signal(self.square_width)
         begin = Signal(init=1)
-        stage = 1 + self._tree
+        stage = product(self.stages) + self._tree
         with m.If(valid[stage]):
             m.d.sync += [
                 begin.eq(ends[stage]),
@@ -135,20 +136,19 @@ class LayerNormStatistics(wiring.Component):
         return total, squares
 
     def _variance(self, m: Module, total: Value, squares: Value) -> tuple[Value, Value]:
-        """Return the tag and the normalized variance, four stages behind the totals."""
+        """Return the tag and the normalized variance: products, variance, exponent, shift."""
         width = 2 * self.exponent_max
-        weighted, square, variance = Signal(width), Signal(width), Signal(width)
-        delayed, exponent = Signal(width), Signal(self.tag["exponent"].shape)
+        wide = {"stages": self.stages, "wide": True}
+        weighted = multiply(m, squares, self.channels, name="weighted", **wide)
+        square = multiply(m, total, total, name="square", **wide)
+        variance, delayed = Signal(width), Signal(width)
+        exponent = Signal(self.tag["exponent"].shape)
         normalized = Signal(2 * ROOT_WIDTH)
-        sums = [Signal.like(total, name=f"sum_{stage}") for stage in range(3)]
         tag = Signal(self.tag)
         m.d.sync += [
-            weighted.eq(squares * self.channels),
-            square.eq(total * total),
             variance.eq(weighted - square + self.epsilon),
             delayed.eq(variance),
-            *(new.eq(old) for new, old in zip(sums, [total, *sums], strict=False)),
-            tag.sum.eq(sums[-1]),
+            tag.sum.eq(delay(m, total, product(**wide) + 2, name="sum")),
             tag.exponent.eq(exponent),
         ]
         for pair in range(self.exponent_max):

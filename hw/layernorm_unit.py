@@ -9,12 +9,13 @@ from amaranth.lib.wiring import In, Out
 from ..config import BUS_WIDTHS
 from ..formats import NORM_CHANNEL_BYTES, RESIDUAL_WIDTH
 from ..isa import WORD_ADDRESS_WIDTH
-from .checks import check_integer
+from ..latency import word_buffer
+from .checks import check_integer, check_stages
 from .commands import COMMAND, operands
 from .gearbox import Gearbox
 from .layernorm import LayerNorm
 from .saturation import COUNT_WIDTH
-from .word_buffer import ReadPort, WordBuffer, chunk_write, write_stream
+from .word_buffer import ReadPort, chunk_write, write_stream
 
 
 class LayerNormUnit(wiring.Component):
@@ -33,6 +34,8 @@ class LayerNormUnit(wiring.Component):
         A, width of a code, 3 to 8.
     bus_width : int
         Bits of a beat of parameters, 32, 64 or 128.
+    stages : int
+        Registers of each long path, 1 to 3; the residual buffer's are the same.
 
     Members
     -------
@@ -72,11 +75,19 @@ class LayerNormUnit(wiring.Component):
     """
 
     def __init__(
-        self, *, rows: int, lanes: int, depth: int, code_width: int, bus_width: int
+        self,
+        *,
+        rows: int,
+        lanes: int,
+        depth: int,
+        code_width: int,
+        bus_width: int,
+        stages: int = 1,
     ) -> None:
-        self.norm = LayerNorm(lanes=lanes, depth=depth, code_width=code_width)
+        self.norm = LayerNorm(lanes=lanes, depth=depth, code_width=code_width, stages=stages)
         self.lanes, self.depth, self.code_width = lanes, depth, code_width
         self.rows = check_integer("rows", rows, 1, 256)
+        self.stages = check_stages(stages)
         if rows % lanes:
             raise ValueError(f"lanes must divide the {rows} rows, not {lanes!r}")
         if bus_width not in BUS_WIDTHS or isinstance(bus_width, bool):
@@ -108,7 +119,7 @@ class LayerNormUnit(wiring.Component):
         words = -(-channels // self.lanes)
         record, bus = NORM_CHANNEL_BYTES * self.lanes, self.bus_width // 8
         load = max(words, -(-words * record // bus)) + 1
-        return load + WordBuffer.LATENCY + words + self.norm.latency()
+        return load + word_buffer(self.stages) + words + self.norm.latency()
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

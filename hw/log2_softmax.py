@@ -20,6 +20,7 @@ from ..formats import (
 from ..latency import SOFTMAX, SOFTMAX_CONSTANTS, SOFTMAX_SLACK, SOFTMAX_SUM
 from .checks import check_integer
 from .log_codes import LogCodes
+from .pipeline import delay
 
 OCTAVE = 1 << SCORE_FRACTION
 OCTAVE_WIDTH = SCORE_WIDTH - SCORE_FRACTION + 1
@@ -103,12 +104,14 @@ class Log2Softmax(wiring.Component):
         # All of the first pass advances together; it stops when the constants have nowhere to go.
         first, valid, last = Module(), Signal(SOFTMAX_SUM), Signal(SOFTMAX_SUM)
         advance, accepted = Signal(), Signal()
+        # The key that leaves next waits in registers, since a block RAM is slow.
+        key, key_valid = Signal(self.i.payload.shape()), Signal()
         m.d.comb += [
             advance.eq(~constants.w_en | constants.w_rdy),
             self.i.ready.eq(scores.w_rdy & advance),
             accepted.eq(self.i.valid & self.i.ready),
             scores.w_en.eq(accepted),
-            self.idle.eq(scores.level == 0),
+            self.idle.eq((scores.level == 0) & ~key_valid),
             scores.w_data.eq(beat.as_value()),
             constants.w_en.eq(valid[-1] & last[-1]),
         ]
@@ -129,13 +132,14 @@ class Log2Softmax(wiring.Component):
         m.submodules.first = EnableInserter(advance)(first)
 
         second, leave, head = Module(), Signal(), Signal()
-        key = data.View(self.i.payload.shape(), scores.r_data)
         m.d.comb += [
             leave.eq(~self.o.valid | self.o.ready),
-            head.eq(scores.r_rdy & constants.r_rdy),
-            scores.r_en.eq(head & leave),
+            head.eq(key_valid & constants.r_rdy),
+            scores.r_en.eq(~key_valid | (head & leave)),
             constants.r_en.eq(head & leave & key.last),
         ]
+        with m.If(scores.r_en):
+            m.d.sync += [key.eq(scores.r_data), key_valid.eq(scores.r_rdy)]
         head_1, last_1 = Signal(), Signal()
         second.d.sync += [
             head_1.eq(head),
@@ -162,8 +166,9 @@ class Log2Softmax(wiring.Component):
     def _first_pass(
         self, m: Module, exp2: Memory, score: Value, start: Value, valid: Value
     ) -> tuple[Value, Value]:
-        """Return the octave M and the sum S of stage 4: one stage each for the octave of a key,
-        the maximum, the shifts and the sum, so that neither recurrence holds more than its own."""
+        """Return the octave M and the sum S of stage 5: one stage each for the octave of a key,
+        the maximum, the distances, the shift and the sum, so that neither recurrence holds more
+        than its own."""
         table = exp2.read_port()
         octave = Signal(signed(OCTAVE_WIDTH))
         fraction = Signal(SCORE_FRACTION)
@@ -179,41 +184,44 @@ class Log2Softmax(wiring.Component):
             with m.If(start | (octave > maximum)):
                 m.d.sync += maximum.eq(octave)
 
-        term, rescale = Signal(EXP_FRACTION + 1), Signal(range(SHIFT_MAX + 1))
-        maximum_3, fall = Signal.like(maximum), Signal(range(SHIFT_MAX + 1))
-        m.d.sync += [maximum_3.eq(maximum), term.eq(table.data >> fall), rescale.eq(0)]
+        # Either the sum so far is shifted, or the key's term.
+        power, fall = Signal(EXP_FRACTION + 1), Signal(range(SHIFT_MAX + 1))
+        rise = Signal(range(SHIFT_MAX + 1))
+        m.d.sync += [power.eq(table.data), fall.eq(0), rise.eq(0)]
         with m.If(begun):
-            m.d.sync += rescale.eq(SHIFT_MAX)
+            m.d.sync += rise.eq(SHIFT_MAX)
         with m.Elif(growth > 0):
-            m.d.sync += rescale.eq(Mux(growth > SHIFT_MAX, SHIFT_MAX, growth))
+            m.d.sync += rise.eq(Mux(growth > SHIFT_MAX, SHIFT_MAX, growth))
         with m.Else():
-            m.d.comb += fall.eq(Mux(growth < -SHIFT_MAX, SHIFT_MAX, -growth[:5]))
+            m.d.sync += fall.eq(Mux(growth < -SHIFT_MAX, SHIFT_MAX, -growth[:5]))
 
-        total, maximum_4 = Signal(self.sum_width), Signal.like(maximum)
-        m.d.sync += maximum_4.eq(maximum_3)
-        with m.If(valid[2]):
+        term, rescale = Signal(EXP_FRACTION + 1), Signal.like(rise)
+        m.d.sync += [term.eq(power >> fall), rescale.eq(rise)]
+        total = Signal(self.sum_width)
+        with m.If(valid[3]):
             m.d.sync += total.eq((total >> rescale) + term)
-        return maximum_4, total
+        return delay(m, maximum, 3, name="maximum"), total
 
     def _constant(self, m: Module, log2: Memory, maximum: Value, total: Value) -> Value:
-        """Return R of stage 7: leading one, mantissa, logarithm."""
-        leading, total_5 = Signal(range(self.sum_width)), Signal.like(total)
-        maximum_5 = Signal.like(maximum)
-        m.d.sync += [maximum_5.eq(maximum), total_5.eq(total)]
+        """Return R of stage 9: leading one, mantissa, logarithm, sum."""
+        leading, total_6 = Signal(range(self.sum_width)), Signal.like(total)
+        maximum_6 = Signal.like(maximum)
+        m.d.sync += [maximum_6.eq(maximum), total_6.eq(total)]
         m.d.sync += leading.eq(_leading_one(total)[1])
 
         # The sum is at least 2^15, so that the octave of the row is at most one below M.
         mantissa, octave = Signal(SCORE_FRACTION), Signal(signed(OCTAVE_WIDTH + 1))
         m.d.sync += [
-            mantissa.eq((total_5 << SCORE_FRACTION) >> leading),
-            octave.eq(maximum_5 + leading - EXP_FRACTION),
+            mantissa.eq((total_6 << SCORE_FRACTION) >> leading),
+            octave.eq(maximum_6 + leading - EXP_FRACTION),
         ]
 
         table = log2.read_port()
-        whole = Signal(signed(CONSTANT_WIDTH))
+        whole, constant = Signal(signed(CONSTANT_WIDTH)), Signal(signed(CONSTANT_WIDTH))
         m.d.comb += table.addr.eq(mantissa)
         m.d.sync += whole.eq((octave << SCORE_FRACTION) + self.offset)
-        return whole + table.data
+        m.d.sync += constant.eq(whole + table.data)
+        return constant
 
     def _second_pass(self, m: Module, constant: Value, score: Value, code: Value) -> None:
         steps, zero = self._codes.steps, self._codes.zero

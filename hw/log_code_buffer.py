@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..formats import CODE_WIDTHS, EMBEDDING_MAX
 from ..isa import TOKENS_WIDTH
+from ..latency import LOG_CODES
 from .checks import check_integer
 
 PASSES_WIDTH = 9
@@ -42,8 +43,10 @@ class LogCodeBuffer(wiring.Component):
     o : Out(stream)
         One key per beat: `codes`; `last`, set on the last key of a pass; `final`, set throughout
         the last pass; `tag`.
+    behind : Out(1)
+        A key is on its way to `o` and not offered yet.
 
-    Latency: 2 cycles from the last key of a tile to the offer of its first.
+    Latency: 3 cycles from the last key of a tile to the offer of its first.
     Throughput: one key per cycle in and one out, without a pause between passes or tiles.
 
     Raises
@@ -52,7 +55,7 @@ class LogCodeBuffer(wiring.Component):
         A parameter is of the wrong kind or out of range.
     """
 
-    LATENCY = 2
+    LATENCY = 1 + LOG_CODES
 
     def __init__(self, *, cols: int, code_width: int, depth: int, tag_width: int = 0) -> None:
         self.cols = check_integer("cols", cols, 1, 256)
@@ -67,6 +70,7 @@ class LogCodeBuffer(wiring.Component):
                 "i": In(stream.Signature(data.StructLayout({"codes": self._codes, "last": 1}))),
                 "tile": In(stream.Signature(data.StructLayout(tile))),
                 "o": Out(stream.Signature(data.StructLayout(key))),
+                "behind": Out(1),
             }
         )
 
@@ -93,30 +97,38 @@ class LogCodeBuffer(wiring.Component):
                     full.bit_select(filling, 1).eq(1),
                 ]
 
-        # The memory's own output register is the stage of `o`.
-        giving, key, passed = Signal(), Signal(range(self.depth)), Signal(PASSES_WIDTH)
+        # Behind the memory's own output register comes that of `o`: a block RAM is slow.
+        read = Signal(self.o.payload.shape())
+        # Keys and passes are counted from 1 on: nothing has to be added to see the last one.
+        giving, key = Signal(), Signal(range(self.depth + 1), init=1)
+        passes, address = Signal(PASSES_WIDTH, init=1), Signal(range(2 * self.depth))
         advance, given, last, final = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
             given.eq(advance & self.tile.valid & full.bit_select(giving, 1)),
-            last.eq(key + 1 == self.tile.payload.keys),
-            final.eq(passed + 1 == self.tile.payload.passes),
+            last.eq(key == self.tile.payload.keys),
+            final.eq(passes == self.tile.payload.passes),
             self.tile.ready.eq(given & last & final),
-            get.addr.eq(key + Mux(giving, self.depth, 0)),
+            get.addr.eq(address),
             get.en.eq(given),
-            self.o.payload.codes.eq(get.data),
         ]
         with m.If(advance):
-            m.d.sync += self.o.valid.eq(given)
+            m.d.sync += [
+                self.behind.eq(given),
+                self.o.valid.eq(self.behind),
+                self.o.payload.eq(read),
+                self.o.payload.codes.eq(get.data),
+            ]
         with m.If(given):
             m.d.sync += [
-                key.eq(Mux(last, 0, key + 1)),
-                self.o.payload.last.eq(last),
-                self.o.payload.final.eq(final),
-                self.o.payload.tag.eq(self.tile.payload.tag),
+                key.eq(Mux(last, 1, key + 1)),
+                address.eq(Mux(last, Mux(giving ^ final, self.depth, 0), address + 1)),
+                read.last.eq(last),
+                read.final.eq(final),
+                read.tag.eq(self.tile.payload.tag),
             ]
             with m.If(last):
-                m.d.sync += passed.eq(Mux(final, 0, passed + 1))
+                m.d.sync += passes.eq(Mux(final, 1, passes + 1))
         with m.If(self.tile.ready):
             m.d.sync += [giving.eq(~giving), full.bit_select(giving, 1).eq(0)]
         return m

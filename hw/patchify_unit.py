@@ -189,23 +189,31 @@ class PatchifyUnit(wiring.Component):
         size = len(chunk) // 8
         parts = -(-self.rows // size)
         word = Signal(data.ArrayLayout(PIXEL_WIDTH, self.rows), reset_less=True)
+        # Of the next piece what it takes and what it ends, and what the run, or the one after it,
+        # has left behind it: all is known when the piece before it goes.
+        run = Mux(self.busy, self._held.run, self._given.run)
         part, rest = Signal(range(max(parts, 2))), Signal(self._held.run.shape())
         filled, emptied, ends_run, ends_word = (Signal() for _ in range(4))
-        room = Mux(part == parts - 1, self.rows - (parts - 1) * size, size)
+        next_part, next_rest, next_ends = Signal.like(part), Signal.like(rest), Signal()
+        room = Mux(next_part == parts - 1, self.rows - (parts - 1) * size, size)
         m.d.comb += [
-            ends_run.eq(rest <= room),
-            ends_word.eq(ends_run | (part == parts - 1)),
-            take.eq(Mux(ends_run, rest, room)),
+            next_part.eq(Mux(~self.busy | ends_word, 0, part + 1)),
+            next_rest.eq(Mux(self.busy, rest, self._given.run)),
+            next_ends.eq(next_rest <= room),
             self._bytes_moved.eq(self._filling & ready & (~filled | emptied)),
         ]
+        with m.If(self._start | self._bytes_moved):
+            m.d.sync += [
+                part.eq(next_part),
+                take.eq(Mux(next_ends, next_rest, room)),
+                ends_run.eq(next_ends),
+                ends_word.eq(next_ends | (next_part == parts - 1)),
+                rest.eq(Mux(next_ends, run, next_rest - room)),
+            ]
         with m.If(emptied):
             m.d.sync += filled.eq(0)
         with m.If(self._bytes_moved):
-            m.d.sync += [
-                filled.eq(ends_word),
-                part.eq(Mux(ends_word, 0, part + 1)),
-                rest.eq(Mux(ends_run, self._held.run, rest - take)),
-            ]
+            m.d.sync += filled.eq(ends_word)
             for index in range(self.rows):
                 at = index % size
                 with m.If(part == index // size):
@@ -213,8 +221,6 @@ class PatchifyUnit(wiring.Component):
                     m.d.sync += word[index].eq(Mux(at < take, byte, 0))
                 with m.Elif(part == 0):
                     m.d.sync += word[index].eq(0)
-        with m.If(self._start):
-            m.d.sync += rest.eq(self._given.run)
         self._walk(m, self._bytes_moved & ends_word, ends_run)
         return word, filled, emptied
 

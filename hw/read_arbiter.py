@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -11,7 +11,6 @@ from ..latency import BURST, BUS_READ_BURSTS, BUS_READ_ROOM
 from .axi import (
     BURST_INCR,
     CACHE_NORMAL,
-    MAX_BURST,
     RESP_WIDTH,
     Axi4Read,
     check_addr_width,
@@ -24,10 +23,9 @@ from .checks import check_integer
 class ReadArbiter(wiring.Component):
     """Lets several readers share one port; each has a queue of its own for what memory answers.
 
-    A client's burst goes out only when its queue has room for all of it beside what is still to
-    come, so the bus's beats are taken at once and no client that does not read blocks another.
-    Clients whose burst may go out are served in turn, in the order of their numbers; so each waits
-    for one burst of every other client at most, beside memory itself.
+    A client asks for no more than its queue holds, so the bus's beats are taken at once and no
+    client that does not read blocks another. Clients that ask are served in turn, in the order of
+    their numbers; so each waits for one burst of every other client at most, beside memory itself.
 
     Parameters
     ----------
@@ -38,8 +36,8 @@ class ReadArbiter(wiring.Component):
     data_width : int
         Bits of a beat: 32, 64 or 128.
     depth : int
-        Beats of each client's queue, 16 to 1024. A client never asks for a longer burst: it would
-        wait for ever.
+        Beats of each client's queue, 16 to 1024: the most that a client may have asked for and not
+        taken. What comes beyond is lost.
     outstanding : int
         Most bursts asked for and not yet answered in full, of all clients, 2 to 64.
 
@@ -89,22 +87,18 @@ class ReadArbiter(wiring.Component):
         # Whose answer comes next; the last beat of a burst takes its entry away.
         order = SyncFIFOBuffered(width=len(owner), depth=self.outstanding + 1)
         m.submodules.order = order
-        rooms = self._answers(m, order)
-        self._requests(m, order, owner, rooms)
+        self._requests(m, order, owner)
+        self._answers(m, order)
         m.d.comb += self.idle.eq(~self.m_axi.arvalid & (order.level == 0))
         return m
 
     def _ports(self) -> list[Any]:
         return [getattr(self, f"client_{number}") for number in range(self.clients)]
 
-    def _requests(
-        self, m: Module, order: SyncFIFOBuffered, owner: Signal, rooms: list[Signal]
-    ) -> None:
+    def _requests(self, m: Module, order: SyncFIFOBuffered, owner: Signal) -> None:
         """AR of the client whose turn it is, through a register."""
         axi, ports = self.m_axi, self._ports()
-        asking = Cat(
-            port.arvalid & (port.arlen < room) for port, room in zip(ports, rooms, strict=True)
-        )
+        asking = Cat(port.arvalid for port in ports)
         last = Signal.like(owner, init=self.clients - 1)
         free, put = Signal(), Signal()
         # The lowest number that asks, or where one above the last one served asks, the lowest such.
@@ -126,49 +120,52 @@ class ReadArbiter(wiring.Component):
             axi.arburst.eq(BURST_INCR),
             axi.arcache.eq(CACHE_NORMAL),
         ]
-        for number, (port, room) in enumerate(zip(ports, rooms, strict=True)):
-            taken = Signal(name=f"taken_{number}")
-            m.d.comb += [taken.eq(put & (owner == number)), port.arready.eq(taken)]
-            read = port.rvalid & port.rready
-            m.d.sync += room.eq(room - Mux(taken, port.arlen + 1, 0) + read)
-            with m.If(taken):
-                m.d.sync += [axi.araddr.eq(port.araddr), axi.arlen.eq(port.arlen)]
+        for number, port in enumerate(ports):
+            m.d.comb += port.arready.eq(put & (owner == number))
+        with m.If(free):
+            # Of the first client where none asks: without `arvalid` it means nothing.
+            m.d.sync += [
+                axi.araddr.eq(Array(port.araddr for port in ports)[owner]),
+                axi.arlen.eq(Array(port.arlen for port in ports)[owner]),
+            ]
         with m.If(put):
             m.d.sync += [last.eq(owner), axi.arvalid.eq(1)]
         with m.Elif(axi.arready):
             m.d.sync += axi.arvalid.eq(0)
 
-    def _answers(self, m: Module, order: SyncFIFOBuffered) -> list[Signal]:
-        """R into the queue of the client that asked; return each queue's beats not promised."""
+    def _answers(self, m: Module, order: SyncFIFOBuffered) -> None:
+        """R into the queue of the client that asked."""
         axi = self.m_axi
-        layout = data.StructLayout({"data": self.data_width, "resp": RESP_WIDTH, "last": 1})
-        beat = Signal(layout)
+        # Apart from the data, since what readers decide upon must not wait for a large memory.
+        layout = data.StructLayout({"resp": RESP_WIDTH, "last": 1})
+        ending = Signal(layout)
         taken = Signal()
         m.d.comb += [
-            beat.data.eq(axi.rdata),
-            beat.resp.eq(axi.rresp),
-            beat.last.eq(axi.rlast),
+            ending.resp.eq(axi.rresp),
+            ending.last.eq(axi.rlast),
             axi.rready.eq(order.r_rdy),
             taken.eq(axi.rvalid & axi.rready),
             order.r_en.eq(taken & axi.rlast),
         ]
-        rooms = []
         for number, port in enumerate(self._ports()):
-            # One place more than promised: a queue's output register may be empty for a cycle
+            # One place more than asked for: a queue's output register may be empty for a cycle
             # while all its other places are full.
-            queue = SyncFIFOBuffered(width=layout.size, depth=self.depth + 1)
-            m.submodules[f"queue_{number}"] = queue
-            out = data.View(layout, queue.r_data)
+            beats = SyncFIFOBuffered(width=self.data_width, depth=self.depth + 1)
+            endings = SyncFIFOBuffered(width=layout.size, depth=self.depth + 1)
+            m.submodules[f"beats_{number}"] = beats
+            m.submodules[f"endings_{number}"] = endings
+            out = data.View(layout, endings.r_data)
+            for queue, word in ((beats, axi.rdata), (endings, ending)):
+                m.d.comb += [
+                    queue.w_data.eq(word),
+                    queue.w_en.eq(taken & (order.r_data == number)),
+                    queue.r_en.eq(port.rready),
+                ]
             m.d.comb += [
-                queue.w_data.eq(beat),
-                queue.w_en.eq(taken & (order.r_data == number)),
                 port.rid.eq(0),
-                port.rdata.eq(out.data),
+                port.rdata.eq(beats.r_data),
                 port.rresp.eq(out.resp),
                 port.rlast.eq(out.last),
-                port.rvalid.eq(queue.r_rdy),
-                queue.r_en.eq(port.rready),
+                # Both move together.
+                port.rvalid.eq(endings.r_rdy),
             ]
-            width = max(self.depth, MAX_BURST)
-            rooms.append(Signal(range(width + 1), init=self.depth, name=f"room_{number}"))
-        return rooms

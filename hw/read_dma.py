@@ -9,7 +9,15 @@ from amaranth.lib.wiring import In, Out
 
 from ..latency import BURST, READER_BURSTS
 from .axi import BURST_INCR, CACHE_NORMAL, MAX_BURST, Axi4Read
-from .axi_bursts import CAUSE_WIDTH, BurstSplitter, Cause, command_fields, fault, offset_width
+from .axi_bursts import (
+    CAUSE_WIDTH,
+    BurstSplitter,
+    Cause,
+    command_fields,
+    fault,
+    final_beat,
+    offset_width,
+)
 from .checks import check_integer
 
 
@@ -136,7 +144,7 @@ class ReadDma(wiring.Component):
         taken = Signal()
         m.d.comb += [
             entry.address.eq(command.payload.address),
-            entry.final.eq(Mux(command.payload.beats == 0, 0, command.payload.beats - 1)),
+            entry.final.eq(final_beat(command.payload)),
             entry.tag.eq(command.payload.tag),
             entry.fault.eq(fault(command.payload, self.data_width)),
             queue.w_data.eq(entry),
@@ -149,7 +157,6 @@ class ReadDma(wiring.Component):
             splitter.drop.eq(self._failed),
         ]
         bursts = Signal(range(self.outstanding + 1))
-        beats = Signal(range(self.outstanding * self.burst + 1))
         put, answered = Signal(), Signal()
         free = ~axi.arvalid | axi.arready
         piece = splitter.o.payload
@@ -169,7 +176,6 @@ class ReadDma(wiring.Component):
         ]
         m.d.sync += [
             bursts.eq(bursts + put - (answered & axi.rlast)),
-            beats.eq(beats + Mux(put, piece.len + 1, 0) - answered),
         ]
         with m.If(free):
             m.d.sync += [
@@ -178,7 +184,7 @@ class ReadDma(wiring.Component):
                 axi.arlen.eq(piece.len),
             ]
         self._owed = Signal()
-        m.d.comb += self._owed.eq(beats != 0)
+        m.d.comb += self._owed.eq(bursts != 0)
 
     def _answer(self, m: Module, queue: SyncFIFOBuffered, command: data.View) -> None:
         """R to the output, or zeros where nothing was asked for."""

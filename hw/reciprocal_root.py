@@ -65,6 +65,7 @@ class ReciprocalRoot(wiring.Component):
         root, tag = Signal(ROOT_WIDTH), Signal(self.tag_width)
         rest, radicand = Signal(ROOT_WIDTH + 2), Signal(2 * ROOT_WIDTH)
         divisor, remainder = Signal(ROOT_WIDTH), Signal(ROOT_WIDTH + 1)
+        triple = Signal(ROOT_WIDTH + 2)
         found, left = Signal(), Signal(range(root_steps + 1))
         divided, parts_left = Signal(), Signal(range(quotient_steps + 1))
         hand_over = Signal()
@@ -75,12 +76,12 @@ class ReciprocalRoot(wiring.Component):
         ]
 
         with m.If(left != 0):
-            state = (rest, root, radicand)
-            for _ in range(self.digits):
-                state = _root_digit(*state)
-            m.d.sync += [left.eq(left - 1)]
+            taken, digit = _root_digits(rest, root, radicand, self.digits)
             m.d.sync += [
-                old.eq(new) for old, new in zip((rest, root, radicand), state, strict=True)
+                left.eq(left - 1),
+                rest.eq(taken),
+                root.eq(Cat(digit, root)),
+                radicand.eq(radicand << 2 * self.digits),
             ]
         with m.If(hand_over):
             m.d.sync += found.eq(0)
@@ -90,30 +91,51 @@ class ReciprocalRoot(wiring.Component):
 
         quotient = self.o.payload.value
         with m.If(parts_left != 0):
-            state = (remainder, quotient)
-            for _ in range(self.digits):
-                state = _quotient_digit(*state, divisor)
-            m.d.sync += [parts_left.eq(parts_left - 1)]
-            m.d.sync += [remainder.eq(state[0]), quotient.eq(state[1])]
+            taken, digit = _quotient_digits(remainder, divisor, triple, self.digits)
+            m.d.sync += [
+                parts_left.eq(parts_left - 1),
+                remainder.eq(taken << 1),
+                quotient.eq(Cat(digit, quotient)),
+            ]
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += divided.eq(0)
         with m.If(hand_over):
             # 2^32 is 2^15 * 2^17 and no root is below 2^15: the first of 18 digits weighs 2^17.
             m.d.sync += [divided.eq(1), parts_left.eq(quotient_steps), divisor.eq(root)]
             m.d.sync += [remainder.eq(1 << (ROOT_WIDTH - 1)), self.o.payload.tag.eq(tag)]
+            m.d.sync += triple.eq(root + (root << 1))
         return m
 
 
-def _root_digit(rest: Value, root: Value, radicand: Value) -> tuple[Value, Value, Value]:
+def _root_digits(rest: Value, root: Value, radicand: Value, digits: int) -> tuple[Value, Value]:
+    """Return the rest and so many digits more: q appended to r adds (2^(digits + 1) r + q) q to
+    the square."""
     # The rest is at most twice the root found so far: 16 bits of it when the last digit begins.
-    taken = Cat(radicand[-2:], rest[:ROOT_WIDTH])
-    trial = Cat(Const(1, 2), root)
-    fits = taken >= trial
-    following = Mux(fits, taken - trial, taken)[: ROOT_WIDTH + 2]
-    return following, Cat(fits, root[:-1]), Cat(Const(0, 2), radicand[:-2])
+    taken = Cat(radicand[-2 * digits :], rest[:ROOT_WIDTH])
+    differences = [taken - Cat(Const(1, 1 + digits), root)]
+    if digits == 2:
+        differences += [
+            taken - Cat(Const(4, 4), root),
+            taken - Cat(Const(8, 4), root) - Cat(Const(1, 3), root),
+        ]
+    return _largest(taken, differences, digits)
 
 
-def _quotient_digit(remainder: Value, quotient: Value, divisor: Value) -> tuple[Value, Value]:
-    fits = remainder >= divisor
-    following = Mux(fits, remainder - divisor, remainder)[:ROOT_WIDTH]
-    return Cat(Const(0, 1), following), Cat(fits, quotient[:-1])
+def _quotient_digits(
+    remainder: Value, divisor: Value, triple: Value, digits: int
+) -> tuple[Value, Value]:
+    """Return the rest and so many digits more, the last of which weighs the divisor."""
+    taken = remainder << (digits - 1)
+    factors = [divisor, divisor << 1, triple][: (1 << digits) - 1]
+    return _largest(taken, [taken - factor for factor in factors], digits)
+
+
+def _largest(taken: Value, differences: list[Value], digits: int) -> tuple[Value, Value]:
+    """Return the last difference that is not negative, and how many are not: all side by side, so
+    that two digits take hardly longer than one."""
+    rest, digit = taken, Const(0, digits)
+    for number, difference in enumerate(differences, 1):
+        fits = ~difference[-1]
+        rest = Mux(fits, difference[:-1], rest)
+        digit = Mux(fits, Const(number, digits), digit)
+    return rest, digit

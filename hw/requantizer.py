@@ -8,12 +8,11 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..formats import ACCUMULATOR_WIDTH, MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH
-from ..latency import REQUANTIZER
-from .checks import check_integer
+from ..latency import product, requantizer
+from .checks import check_integer, check_stages
+from .multiplication import multiply
 from .pipeline import Pipeline, delay
 from .saturation import COUNT_WIDTH, clamp, count_saturation, shift_right
-
-PRODUCT_WIDTH = ACCUMULATOR_WIDTH + MULTIPLIER_WIDTH
 
 CHANNEL = data.StructLayout(
     {
@@ -51,6 +50,8 @@ class Requantizer(Pipeline):
         Bits of the signed output, 4 to 32; a code of A bits takes A + 1.
     tag_width : int
         Bits that go along with each beat, untouched; 0 to 256.
+    stages : int
+        Registers of each product, 1 to 3.
 
     Members
     -------
@@ -75,7 +76,7 @@ class Requantizer(Pipeline):
     saturated : Out(32)
         Values clamped among the beats that left `o`.
 
-    Latency: 7 cycles.
+    Latency: `2 * stages + 7` cycles.
     Throughput: one beat per cycle.
 
     Raises
@@ -86,8 +87,6 @@ class Requantizer(Pipeline):
     Source: `docs/numerics.md`, requantizer.
     """
 
-    LATENCY = REQUANTIZER
-
     def __init__(
         self,
         *,
@@ -97,6 +96,7 @@ class Requantizer(Pipeline):
         sum_width: int = ACCUMULATOR_WIDTH,
         out_width: int = ACCUMULATOR_WIDTH,
         tag_width: int = 0,
+        stages: int = 1,
     ) -> None:
         self.lanes = check_integer("lanes", lanes, 1, 256)
         self.groups = check_integer("groups", groups, 1, 4096)
@@ -104,6 +104,8 @@ class Requantizer(Pipeline):
         self.sum_width = check_integer("sum_width", sum_width, 1, ACCUMULATOR_WIDTH)
         self.out_width = check_integer("out_width", out_width, 4, ACCUMULATOR_WIDTH)
         self.tag_width = check_integer("tag_width", tag_width, 0, 256)
+        self.stages = check_stages(stages)
+        self.LATENCY = requantizer(stages)
         sums = data.StructLayout(
             {
                 "acc": data.ArrayLayout(acc_width, lanes),
@@ -134,9 +136,12 @@ class Requantizer(Pipeline):
         result = Signal(self.o.payload.shape(), reset_less=True)
         m.d.sync += result.tag.eq(delay(m, payload.tag, self.LATENCY - 1, name="tag"))
         total = delay(m, payload.sum, 1, name="sum")
-        shift = delay(m, self.shift, 4, name="shift")
-        zero = delay(m, self.zero, 5, name="zero")
-        low, high = (delay(m, x, 6, name=x.name) for x in (self.low, self.high))
+        # Behind the parameters: the corrected sum, then its product.
+        corrected_at = 1 + product(self.stages, wide=True) + 1
+        product_at = corrected_at + product(self.stages, wide=True)
+        shift = delay(m, self.shift, product_at, name="shift")
+        zero = delay(m, self.zero, product_at + 1, name="zero")
+        low, high = (delay(m, x, product_at + 2, name=x.name) for x in (self.low, self.high))
         self._memories, self._events = [], []
         # What does not fit in one bit less is outside the limits still when it is halved and the
         # zero point is added.
@@ -150,23 +155,26 @@ class Requantizer(Pipeline):
                 return Signal(signed(width), name=f"{what}_{lane}", reset_less=True)
 
             biased = register(ACCUMULATOR_WIDTH, "biased")
-            correction = register(ACCUMULATOR_WIDTH, "correction")
             corrected = register(ACCUMULATOR_WIDTH, "corrected")
-            product = register(PRODUCT_WIDTH, "product")
             doubled = register(shifted_width, "doubled")
             moved = register(shifted_width, "moved")
             event = Signal(name=f"event_{lane}")
             acc = delay(m, payload.acc[lane], 1, name=f"acc_{lane}")
-            multiplier = delay(m, read.data.multiplier, 2, name=f"multiplier_{lane}")
-            fill = delay(m, multiplier == 0, 3, name=f"fill_{lane}")
+            multiplier = delay(m, read.data.multiplier, corrected_at - 1, name=f"multiplier_{lane}")
+            fill = delay(m, multiplier == 0, product_at + 2 - corrected_at, name=f"fill_{lane}")
+            wide = {"stages": self.stages, "wide": True}
+            correction = multiply(
+                m, read.data.weight_zero, total, name=f"correction_{lane}", **wide
+            )
+            scaled = multiply(m, corrected, multiplier, name=f"product_{lane}", **wide)
             clamped, outside = clamp(moved, low, high)
             m.d.comb += [read.addr.eq(payload.group), read.en.eq(self.advance)]
             m.d.sync += [
                 biased.eq(acc + read.data.bias),
-                correction.eq(read.data.weight_zero * total),
-                corrected.eq(biased - correction),
-                product.eq(corrected * multiplier),
-                doubled.eq(shift_right(Cat(Const(0, 1), product), shift, shifted_width)),
+                corrected.eq(
+                    delay(m, biased, corrected_at - 3, name=f"biased_{lane}") - correction
+                ),
+                doubled.eq(shift_right(Cat(Const(0, 1), scaled), shift, shifted_width)),
                 # (doubled + 1 >> 1) + zero, in one adder.
                 moved.eq((doubled + Cat(Const(1, 1), zero).as_signed()) >> 1),
                 result.y[lane].eq(Mux(fill, 0, clamped)),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,8 +21,8 @@ def clamp(value: Value, low: Value | int, high: Value | int) -> tuple[Value, Val
     width = min(max(_signed_width(low), _signed_width(high)), len(value))
     beyond = (value[width - 1 :] != sign.replicate(len(value) - width + 1)) & (width < len(value))
     within = value[:width].as_signed()
-    below = sign & beyond | ~beyond & (within < low)
-    above = ~sign & beyond | ~beyond & (within > high)
+    below = sign & beyond | ~beyond & _less(within, low)
+    above = ~sign & beyond | ~beyond & _less(high, within)
     if isinstance(low, int) and low in (0, -1 << (width - 1)):
         below = sign & beyond if low else sign
     if isinstance(high, int) and high == (1 << (width - 1)) - 1:
@@ -52,6 +52,22 @@ def shift_right(value: Value, amount: Value, width: int) -> Value:
         rest = Cat(rest, Const(0, kept - len(rest)))
     beyond = Cat(lost).any() if lost else Const(0)
     return Cat(rest ^ sign.replicate(kept), beyond ^ sign, sign).as_signed()
+
+
+def _less(a: Value | int, b: Value | int) -> Value:
+    """Whether `a` is less than `b`, both signed.
+
+    Raised by half the range they are unsigned: the carry of their difference says it all, where
+    that of signed numbers needs their signs as well.
+    """
+    width = max(_signed_width(a), _signed_width(b))
+    raised = []
+    for number in (a, b):
+        number = Const(number, signed(width)) if isinstance(number, int) else number
+        wide = Cat(number, Const(0, 1)).as_signed() if not number.shape().signed else number
+        extension = wide[-1].replicate(width - len(wide))
+        raised.append(Cat(wide[:-1], extension, ~wide[-1]))
+    return raised[0] < raised[1]
 
 
 def _signed_width(limit: Value | int) -> int:
@@ -106,13 +122,18 @@ class SaturationCounter(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         total = Signal(range(self.lanes + 1))
-        m.d.comb += total.eq(sum(self.events))
-        after = Signal(COUNT_WIDTH + 1)
-        m.d.comb += after.eq(self.count + total)
+        # One bit more: once it is set nothing is added, and the output is its maximum. So no carry
+        # decides within a cycle what is kept.
+        counted = Signal(COUNT_WIDTH + 1)
+        full = counted[-1]
+        m.d.comb += [
+            total.eq(sum(self.events)),
+            self.count.eq(counted[:-1] | full.replicate(COUNT_WIDTH)),
+        ]
         with m.If(self.clear_stb):
-            m.d.sync += self.count.eq(0)
-        with m.Elif(self.count_stb):
-            m.d.sync += self.count.eq(Mux(after[-1], Const(-1, COUNT_WIDTH), after))
+            m.d.sync += counted.eq(0)
+        with m.Elif(self.count_stb & ~full):
+            m.d.sync += counted.eq(counted + total)
         return m
 
 

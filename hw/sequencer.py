@@ -5,8 +5,8 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
@@ -18,6 +18,7 @@ from ..isa import (
     COMMAND_BYTES,
     COUNT_WIDTH,
     INSTRUCTIONS,
+    NO_UNIT,
     OPCODE_WIDTH,
     OPERANDS_BIT,
     Unit,
@@ -26,7 +27,7 @@ from ..latency import COMMAND_QUEUE, PIECE_BYTES, PIECES_AHEAD
 from .axi import Axi4Read, check_addr_width
 from .axi_bursts import CAUSE_WIDTH
 from .checks import check_integer
-from .command_checks import WAITS_LAYOUT, is_illegal
+from .command_checks import WAITS_LAYOUT, illegal
 from .commands import COMMAND
 from .read_dma import ReadDma
 
@@ -179,10 +180,9 @@ class Sequencer(wiring.Component):
             # Of the first command that has not been passed on.
             self.address.eq(Cat(Signal(offset), at) - owed * COMMAND_BYTES),
         ]
-        m.d.sync += [
-            owed.eq(owed + Mux(asked, PIECE_COMMANDS, 0) - self._passed),
-            at.eq(at + asked),
-        ]
+        m.d.sync += owed.eq(owed + Mux(asked, PIECE_COMMANDS, 0) - self._passed)
+        with m.If(asked):
+            m.d.sync += at.eq(at + 1)
         with m.If(self.run & ~begun):
             m.d.sync += [begun.eq(1), self._running.eq(1), at.eq(self.base[offset:])]
         return beats, dma.busy
@@ -191,22 +191,21 @@ class Sequencer(wiring.Component):
         """Beats to commands, and these to the queues; return whether END has been reached."""
         width = self.config.bus_width
         word, place = self._word, Signal(range(8 * COMMAND_BYTES // width))
-        full, checked, known, legal, sound = (Signal() for _ in range(5))
-        room, ends, ended, stopped = (Signal() for _ in range(4))
+        full, checked, known, sound = (Signal() for _ in range(4))
+        ends, room, ended, stopped = (Signal() for _ in range(4))
+        mine = Signal(len(Unit))
         opcode = word[:OPCODE_WIDTH]
-        mine = {
-            unit: Cat(opcode == i.opcode for i in INSTRUCTIONS if i.unit is unit).any()
-            for unit in Unit
-        }
-        m.d.comb += room.eq(Cat(mine[unit] & queue.w_rdy for unit, queue in queues.items()).any())
-        m.d.comb += [queue.w_en.eq(self._passed & mine[unit]) for unit, queue in queues.items()]
+        units = [[opcode == i.opcode for i in INSTRUCTIONS if i.unit is unit] for unit in Unit]
+        wrong = illegal(word, self.config)
+        found = Signal(len(wrong))
         m.d.comb += [
             beats.r_en.eq(~full & ~stopped),
-            sound.eq(checked & known & legal),
-            ends.eq(opcode == BY_NAME["END"].opcode),
-            self._passed.eq(sound & ~ends & room),
+            sound.eq(checked & known & ~found.any()),
+            room.eq((mine & Cat(queue.w_rdy for queue in queues.values())).any()),
+            self._passed.eq(sound & room),
             self.fault_stb.eq(checked & ~sound),
         ]
+        m.d.comb += [queue.w_en.eq(self._passed & mine[unit]) for unit, queue in queues.items()]
         with m.If(beats.r_en & beats.r_rdy):
             last = place == 8 * COMMAND_BYTES // width - 1
             m.d.sync += [
@@ -214,12 +213,14 @@ class Sequencer(wiring.Component):
                 place.eq(Mux(last, 0, place + 1)),
                 full.eq(last),
             ]
-        with m.If(full):
-            m.d.sync += [
-                known.eq(Cat(opcode == i.opcode for i in INSTRUCTIONS).any()),
-                legal.eq(~is_illegal(word, self.config)),
-                checked.eq(1),
-            ]
+        # Of a full word; what is found is put together in the cycle after, so that neither is long.
+        m.d.sync += [
+            known.eq(Cat(opcode == i.opcode for i in INSTRUCTIONS).any()),
+            ends.eq(opcode == BY_NAME["END"].opcode),
+            mine.eq(Cat(Cat(unit).any() for unit in units)),
+            found.eq(wrong),
+            checked.eq(full),
+        ]
         with m.If(self._passed | self.fault_stb | (sound & ends)):
             m.d.sync += [full.eq(0), checked.eq(0)]
         with m.If(self.fault_stb | (sound & ends)):
@@ -248,8 +249,10 @@ class Sequencer(wiring.Component):
 
     def _grant(self, m: Module, queues: dict[Unit, SyncFIFO]) -> Signal:
         """Offer heads whose waits are over, each seen in its turn; return which units work."""
+        # The number, from 1 on, of the command that each unit finishes next: one more than it has
+        # finished, so that the comparison below has its carry free.
         counts = [
-            Signal(COUNT_WIDTH, name=f"done_{unit.name.lower()}", init=self.FIRST_COUNT)
+            Signal(COUNT_WIDTH, name=f"next_{unit.name.lower()}", init=self.FIRST_COUNT + 1)
             for unit in Unit
         ]
         granted, at_work, leaves = (Signal(len(Unit)) for _ in range(3))
@@ -263,27 +266,36 @@ class Sequencer(wiring.Component):
             m.d.sync += counts[unit].eq(counts[unit] + self.done_stb[unit])
         waiting = Cat(queue.r_rdy for queue in queues.values())
         turn, seen = Signal(len(Unit), init=1), Signal(len(Unit))
-        waits = Signal(WAITS_LAYOUT, reset_less=True)
-        over = Cat(
-            ~(_pick([wait.unit == unit for unit in Unit], counts) - wait.count)[COUNT_WIDTH - 1]
-            for wait in waits
-        )
         heads = [queue.r_data[: WAITS_LAYOUT.size] for queue in queues.values()]
+        waits = data.View(WAITS_LAYOUT, _pick(turn, heads))
+        over = []
+        for number, wait in enumerate(waits):
+            count, least = (
+                Signal(COUNT_WIDTH, name=f"{name}_{number}", reset_less=True)
+                for name in ("next", "least")
+            )
+            done = Signal(name=f"done_{number}", reset_less=True)
+            units = [wait.unit == unit for unit in (*Unit, NO_UNIT)]
+            m.d.sync += [
+                # Who waits for no unit has the count 0, which is over from the beginning.
+                count.eq(_pick(units, [*counts, Const(1, COUNT_WIDTH)])),
+                done.eq(_pick(units, [*self.done_stb, Const(0, 1)])),
+                least.eq(wait.count),
+            ]
+            # Finished less waited for; what is done in the cycle of the look is the carry.
+            ahead = (Cat(1, count) + Cat(done, ~least))[1 : 1 + COUNT_WIDTH]
+            over.append(~ahead[-1])
         m.d.sync += [
             turn.eq(turn.rotate_left(1)),
             # A head that is not granted stays, so it is still there in the next cycle.
             seen.eq(turn & waiting & ~granted),
-            waits.eq(_pick(turn, heads)),
-            granted.eq((granted & ~leaves) | Mux(over.all(), seen, 0)),
+            granted.eq((granted & ~leaves) | Mux(Cat(over).all(), seen, 0)),
             at_work.eq((at_work & ~self.done_stb) | leaves),
         ]
         return at_work
 
 
 def _pick(chosen: Iterable[Value], values: Iterable[Value]) -> Value:
-    """The value whose bit of `chosen` is 1, or 0 where none is; at most one is.
-
-    Unit 7, which stands for no wait, so has the count 0.
-    """
+    """The value whose bit of `chosen` is 1; at most one is."""
     masked = (bit.replicate(len(value)) & value for bit, value in zip(chosen, values, strict=True))
     return reduce(or_, masked)

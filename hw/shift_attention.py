@@ -7,10 +7,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..formats import CODE_WIDTHS, EMBEDDING_MAX, MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH
-from ..latency import DRAIN_STAGES
+from ..latency import drain_stages
 from .attention_buckets import AttentionBuckets
 from .attention_drain import AttentionDrain
-from .checks import check_integer
+from .checks import check_integer, check_stages
 from .log_codes import LogCodes
 from .saturation import COUNT_WIDTH
 
@@ -40,6 +40,8 @@ class ShiftAttention(wiring.Component):
         "sqrt2" or "2".
     drains : int
         Rows drained side by side, 1 to 4 and at most `rows`.
+    stages : int
+        Registers of each product, 1 to 3.
 
     Members
     -------
@@ -94,6 +96,7 @@ class ShiftAttention(wiring.Component):
         depth: int,
         base: str = "sqrt2",
         drains: int = 1,
+        stages: int = 1,
     ) -> None:
         self.rows = check_integer("rows", rows, 1, SIZE_MAX)
         self.cols = check_integer("cols", cols, 1, SIZE_MAX)
@@ -102,11 +105,12 @@ class ShiftAttention(wiring.Component):
         )
         self.depth = check_integer("depth", depth, 1, EMBEDDING_MAX)
         self.drains = check_integer("drains", drains, 1, min(DRAINS_MAX, rows))
+        self.stages = check_stages(stages)
         self.codes = LogCodes(code_width, base)
         self.code_width, self.base = code_width, base
         size = {"rows": rows, "cols": cols, "depth": depth, "drains": drains}
         size |= {"codes": self.codes, "value_width": value_width}
-        self._buckets, self._drain = AttentionBuckets(**size), AttentionDrain(**size)
+        self._buckets, self._drain = AttentionBuckets(**size), AttentionDrain(**size, stages=stages)
         row = data.StructLayout({"codes": data.ArrayLayout(unsigned(value_width), cols), "last": 1})
         super().__init__(
             {
@@ -131,8 +135,9 @@ class ShiftAttention(wiring.Component):
         """Cycles from the acceptance of a tile's last key to the offer of a row, the first or a
         later one, where the drain was idle and nothing waits."""
         group, place = divmod(row, self.drains)
-        first = AttentionBuckets.LATENCY + self.codes.zero + self._drain.groups + DRAIN_STAGES
-        return first + group * self.codes.zero + place * self._drain.groups
+        groups = self._drain.groups
+        first = AttentionBuckets.LATENCY + self.codes.zero + groups + drain_stages(self.stages)
+        return first + group * self.codes.zero + place * groups
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

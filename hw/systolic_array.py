@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from amaranth.hdl import EnableInserter, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .. import latency
+from ..config import ARRAY_MULTIPLIERS
 from ..formats import CODE_WIDTHS, psum_width
 from .checks import check_integer
 from .pipeline import delay
@@ -29,6 +30,10 @@ class SystolicArray(wiring.Component):
         Size of the array, 1 to 256 each.
     activation_width, weight_width : int
         Bits of the codes, 3 to 8 each.
+    multiplier : str
+        What multiplies and adds: "lut", or "dsp" for DSP blocks, each of which serves two columns
+        next to each other where the widths allow (`latency.array_block`). Both do the same in the
+        same cycles.
     tag_width : int
         Bits that go along with each vector, untouched; 0 to 256.
 
@@ -53,9 +58,10 @@ class SystolicArray(wiring.Component):
     Raises
     ------
     TypeError, ValueError
-        A parameter that is not an integer, or out of range.
+        A parameter that is not an integer, or out of range; another `multiplier`.
 
-    Source: `docs/numerics.md`, gemm: `acc[m, n]` and `sum[m]` over one tile of K.
+    Source: `docs/numerics.md`, gemm: `acc[m, n]` and `sum[m]` over one tile of K; two products in
+    a DSP block: AMD WP486, here exact, as no sum of unsigned products reaches the other's bits.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class SystolicArray(wiring.Component):
         cols: int,
         activation_width: int,
         weight_width: int,
+        multiplier: str = "lut",
         tag_width: int = 0,
     ) -> None:
         self.rows = check_integer("rows", rows, 1, 256)
@@ -72,6 +79,10 @@ class SystolicArray(wiring.Component):
         limits = CODE_WIDTHS[0], CODE_WIDTHS[-1]
         self.activation_width = check_integer("activation_width", activation_width, *limits)
         self.weight_width = check_integer("weight_width", weight_width, *limits)
+        if multiplier not in ARRAY_MULTIPLIERS:
+            names = ", ".join(ARRAY_MULTIPLIERS)
+            raise ValueError(f"multiplier must be one of {names}, not {multiplier!r}")
+        self.multiplier = multiplier
         self.tag_width = check_integer("tag_width", tag_width, 0, 256)
         self.psum_width = psum_width(rows, activation_width, weight_width)
         self.sum_width = psum_width(rows, activation_width)
@@ -168,36 +179,68 @@ class SystolicArray(wiring.Component):
             delay(core, self.i.p.codes[row], row + 1, name=f"skew_{row}")
             for row in range(self.rows)
         ]
-        for col in range(self.cols):
-            psum: Value = Value.cast(0)
-            for row in range(self.rows):
-                active = self._register(self.weight_width, f"active_{row}_{col}")
-                with core.If(swap[row + col]):
-                    core.d.sync += active.eq(shadow[row][col])
-                width = psum_width(row + 1, self.activation_width, self.weight_width)
-                total = self._register(width, f"psum_{row}_{col}")
-                # On a wire that synthesis keeps: as one expression, product and sum become a tree
-                # of full adders, which takes an eighth more LUTs than two carry chains.
-                product = Signal(
-                    self.activation_width + self.weight_width,
-                    name=f"product_{row}_{col}",
-                    attrs={"keep": 1},
-                )
-                core.d.comb += product.eq(moving[row] * active)
-                core.d.sync += total.eq(psum + product)
-                psum = total
-            late = delay(core, psum, self.cols - 1 - col, name=f"deskew_{col}")
-            core.d.comb += self.o.p.psums[col].eq(late)
-            if col < self.cols - 1:
+        step = latency.array_block(
+            self.multiplier, self.rows, self.cols, self.activation_width, self.weight_width
+        )
+        firsts = range(0, self.cols, step)
+        for block, first in enumerate(firsts):
+            if block:
                 moving = [
-                    delay(core, code, 1, name=f"code_{row}_{col + 1}")
+                    delay(core, code, 1, name=f"code_{row}_{first}")
                     for row, code in enumerate(moving)
                 ]
-        # The token's own sum goes down beside the last column and needs no deskewing.
+            cols = range(first, min(first + step, self.cols))
+            # A block is a cycle behind the one to its left, whatever its columns: those that share
+            # one are early, fetch their weights ahead of the time at which others come in, and
+            # their sums wait for the last column's.
+            psums = self._block(core, cols, moving, shadow, swap[block:])
+            for place, col in enumerate(cols):
+                psum = psums[place * self.psum_width :][: self.psum_width]
+                late = delay(core, psum, self.cols - 1 - block, name=f"deskew_{col}")
+                core.d.comb += self.o.p.psums[col].eq(late)
+        # The token's own sum goes down beside the last block.
         total = Value.cast(0)
         for row, code in enumerate(moving):
             width = psum_width(row + 1, self.activation_width)
             below = self._register(width, f"sum_{row}")
             core.d.sync += below.eq(total + code)
             total = below
-        core.d.comb += self.o.p.sum.eq(total)
+        late = delay(core, total, self.cols - len(firsts), name="deskew_sum")
+        core.d.comb += self.o.p.sum.eq(late)
+
+    def _block(
+        self,
+        core: Module,
+        cols: range,
+        codes: list[Value],
+        shadow: list[list[Signal]],
+        swap: Value,
+    ) -> Value:
+        """The sums of columns that share their multiplications, each `psum_width` bits apart."""
+        # Neither keeps LUTs out of DSP blocks nor the reverse without being told, as all other
+        # multiplications of a design are left to the tool.
+        attrs: dict[str, int | str] = {"use_dsp": "yes" if self.multiplier == "dsp" else "no"}
+        if self.multiplier == "lut":
+            # A wire that synthesis keeps: as one expression, product and sum become a tree of full
+            # adders, which takes an eighth more LUTs than two carry chains.
+            attrs["keep"] = 1
+        apart = (len(cols) - 1) * self.psum_width
+        psum: Value = Value.cast(0)
+        for row in range(self.rows):
+            weights: list[Value] = []
+            for col in cols:
+                active = self._register(self.weight_width, f"active_{row}_{col}")
+                with core.If(swap[row]):
+                    core.d.sync += active.eq(shadow[row][col])
+                weights += [active, Const(0, self.psum_width - self.weight_width)]
+            # The highest weight needs no room above it.
+            operand = Cat(weights[:-1])
+            product = Signal(
+                self.activation_width + len(operand), name=f"product_{row}_{cols[0]}", attrs=attrs
+            )
+            core.d.comb += product.eq(codes[row] * operand)
+            width = apart + psum_width(row + 1, self.activation_width, self.weight_width)
+            total = self._register(width, f"psum_{row}_{cols[0]}")
+            core.d.sync += total.eq(psum + product)
+            psum = total
+        return psum

@@ -24,6 +24,7 @@ from .patchify_unit import PatchifyUnit
 from .read_arbiter import ReadArbiter
 from .run_controller import RunController
 from .sequencer import Sequencer
+from .skid_buffer import SkidBuffer
 from .store_unit import StoreUnit
 from .weight_unit import WeightUnit
 from .word_buffer import WordBuffer
@@ -74,7 +75,7 @@ class Accelerator(wiring.Component):
             "activation_digits": code_digits(codes),
             "weight_digits": code_digits(weights),
         }
-        depth = config.token_depth
+        depth, stages = config.token_depth, config.pipeline_stages
         # Two sets of parameters, used in turn.
         self.gemm = Gemm(
             **array,
@@ -84,7 +85,9 @@ class Accelerator(wiring.Component):
             depth=depth,
             k_max=config.channel_depth,
             groups=2,
+            array_multiplier=config.array_multiplier,
             tag_width=1,
+            stages=stages,
         )
         self.log2_softmax = Log2Softmax(
             lanes=cols, depth=depth, code_width=config.log_width, base=config.base
@@ -94,9 +97,9 @@ class Accelerator(wiring.Component):
             rows=rows, lanes=lanes, activation_width=codes, bus_width=width
         )
         self.weight_unit = WeightUnit(
-            **array, weight_width=weights, code_width=codes, bus_width=width
+            **array, weight_width=weights, code_width=codes, bus_width=width, stages=stages
         )
-        self.gemm_unit = GemmUnit(rows=rows, code_width=codes, depth=depth, **digits)
+        self.gemm_unit = GemmUnit(rows=rows, code_width=codes, depth=depth, stages=stages, **digits)
         self.store_unit = StoreUnit(**array, code_width=codes, bus_width=width, depth=depth)
         self.layernorm_unit = LayerNormUnit(
             rows=rows,
@@ -104,6 +107,7 @@ class Accelerator(wiring.Component):
             depth=config.embedding_depth,
             code_width=codes,
             bus_width=width,
+            stages=stages,
         )
         self.attention_unit = AttentionUnit(
             **array,
@@ -112,6 +116,7 @@ class Accelerator(wiring.Component):
             depth=depth,
             base=config.base,
             drains=latency.drains(cols),
+            stages=stages,
         )
         self.code_buffer = WordBuffer(
             depth=config.code_depth,
@@ -120,6 +125,7 @@ class Accelerator(wiring.Component):
             banks=CODE_BANKS,
             readers=("gemm", "attention", "weights"),
             writers=("store", "layernorm", "attention", "patchify"),
+            stages=stages,
         )
         self.residual_buffer = WordBuffer(
             depth=config.residual_depth,
@@ -128,6 +134,7 @@ class Accelerator(wiring.Component):
             banks=1,
             readers=("store", "layernorm"),
             writers=("store",),
+            stages=stages,
         )
         bus = Axi4(addr_width=ADDRESS_WIDTH, data_width=width)
         members = {
@@ -233,7 +240,17 @@ class Accelerator(wiring.Component):
         connect(m, weights.weights, gemm.weights)
         connect(m, weights.parameters, gemm.parameters)
         connect(m, vectors.vectors, gemm.i)
-        connect(m, gemm.o, self.store_unit.outputs)
+        # So that what stops the store does not stop the array within the cycle.
+        m.submodules.output_buffer = self.output_buffer = buffer = SkidBuffer(gemm.o.p.y.shape())
+        outputs = self.store_unit.outputs
+        m.d.comb += [
+            buffer.i.valid.eq(gemm.o.valid),
+            buffer.i.payload.eq(gemm.o.p.y),
+            gemm.o.ready.eq(buffer.i.ready),
+            outputs.valid.eq(buffer.o.valid),
+            outputs.p.y.eq(buffer.o.payload),
+            buffer.o.ready.eq(outputs.ready),
+        ]
         # The groups of `lanes` channels of both sets, the last of each.
         last_part = (gemm.o.p.group == gemm.parts - 1) | (gemm.o.p.group == 2 * gemm.parts - 1)
         m.d.comb += [
@@ -290,19 +307,22 @@ class Accelerator(wiring.Component):
         moves = [unit.busy & ~unit.stall for unit in self._command_units.values()]
         bus = self.m_axi
         moves += [bus.rvalid & bus.rready, bus.wvalid & bus.wready, bus.bvalid & bus.bready]
-        m.d.comb += controller.progress.eq(Cat(moves).any())
+        # Late by a cycle, as the counters are: the paths from all units end in a register.
+        m.d.sync += controller.progress.eq(Cat(moves).any())
 
     def _count(self, m: Module, csr: CsrBank) -> None:
-        """What the registers say of each unit: whether it worked or waited in this cycle."""
+        """What the registers say of each unit: whether it worked or waited in the cycle before."""
         store, softmax = self.store_unit, self.log2_softmax
         m.d.comb += [
-            csr.gemm_stall.weights.eq(self.gemm_unit.waits_weights),
-            csr.gemm_stall.activations.eq(self.gemm_unit.waits_activations),
-            csr.gemm_stall.output.eq(self.gemm_unit.waits_output),
             csr.saturated.gemm.eq(self.gemm.saturated),
             csr.saturated.layernorm.eq(self.layernorm_unit.saturated),
             csr.saturated.shift_attention.eq(self.attention_unit.saturated),
             csr.saturated.residual_add.eq(store.saturated),
+        ]
+        m.d.sync += [
+            csr.gemm_stall.weights.eq(self.gemm_unit.waits_weights),
+            csr.gemm_stall.activations.eq(self.gemm_unit.waits_activations),
+            csr.gemm_stall.output.eq(self.gemm_unit.waits_output),
             csr.busy.read_dma.eq(self.m_axi.rvalid & self.m_axi.rready),
             csr.stall.read_dma.eq(~self.arbiter.idle & ~self.m_axi.rvalid),
             csr.busy.write_dma.eq(self.m_axi.wvalid & self.m_axi.wready),
@@ -319,7 +339,7 @@ class Accelerator(wiring.Component):
             "shift_attention": self.attention_unit,
         }
         for name, unit in units.items():
-            m.d.comb += [
+            m.d.sync += [
                 csr.busy[name].eq(unit.busy & ~unit.stall),
                 csr.stall[name].eq(unit.busy & unit.stall),
             ]

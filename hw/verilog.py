@@ -37,6 +37,8 @@ HEADER = """\
 /* verilator lint_off WIDTHTRUNC */
 // it also drives bits of a wire from others of the same wire, which is no loop:
 /* verilator lint_off UNOPTFLAT */
+// and writes a choice by states, of which one holds at a time, as a casez of overlapping patterns:
+/* verilator lint_off CASEOVERLAP */
 // registers have power-on values beside their reset, and the file may hold several modules:
 /* verilator lint_off PROCASSINIT */
 /* verilator lint_off DECLFILENAME */

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from ..config import BUS_WIDTHS
 from ..formats import ACCUMULATOR_WIDTH, CHANNEL_BYTES, CODE_WIDTHS, SHIFT_MAX, ZERO_WIDTH
 from ..isa import WORD_ADDRESS_WIDTH
-from .checks import check_integer
+from .checks import check_integer, check_stages
 from .column_reader import ColumnReader
 from .commands import COMMAND, operands
 from .gearbox import Gearbox
@@ -38,6 +38,8 @@ class WeightUnit(wiring.Component):
         Bits of a code in the code buffer, 3 to `weight_width`.
     bus_width : int
         Bits of a beat of the stream, 32, 64 or 128.
+    stages : int
+        Of the code buffer, 1 to 3.
 
     Members
     -------
@@ -93,6 +95,7 @@ class WeightUnit(wiring.Component):
         weight_width: int,
         code_width: int,
         bus_width: int,
+        stages: int = 1,
     ) -> None:
         self.rows = check_integer("rows", rows, 1, 256)
         self.cols = check_integer("cols", cols, 1, 256)
@@ -105,6 +108,7 @@ class WeightUnit(wiring.Component):
         self.bus_width = check_integer("bus_width", bus_width, BUS_WIDTHS[0], BUS_WIDTHS[-1])
         if bus_width not in BUS_WIDTHS:
             raise ValueError(f"bus_width must be one of {BUS_WIDTHS}, not {bus_width!r}")
+        self.stages = check_stages(stages)
         self._beat_bytes = bus_width // 8
         self._bits = rows * weight_width
         self._column_bytes = -(-self._bits // 8)
@@ -138,7 +142,9 @@ class WeightUnit(wiring.Component):
         size = self._beat_bytes
         m.submodules.records = self.records = Gearbox(in_bytes=size, out_bytes=CHANNEL_BYTES)
         m.submodules.columns = self.columns = Gearbox(in_bytes=size, out_bytes=self._column_bytes)
-        m.submodules.reader = self.reader = ColumnReader(word_width=self.rows * self.code_width)
+        m.submodules.reader = self.reader = ColumnReader(
+            word_width=self.rows * self.code_width, stages=self.stages
+        )
         m.submodules.banks = self.banks = ParameterBanks(
             cols=self.cols, lanes=self.lanes, records=self._section * size // CHANNEL_BYTES
         )

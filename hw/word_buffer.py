@@ -8,9 +8,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .. import latency
 from ..isa import WORD_ADDRESS_WIDTH
-from ..latency import WORD_BUFFER, WORDS_WAITING
-from .checks import check_integer
+from .checks import check_integer, check_stages
+from .pipeline import delay
+from .word_bank import WordBank, pick
 
 
 class ReadPort(wiring.Signature):
@@ -72,6 +74,8 @@ class WordBuffer(wiring.Component):
         1, 2, 4, 8 or 16.
     readers, writers : sequence of str
         Names of the units, the one of highest priority first; each at least one.
+    stages : int
+        Registers between a bank's memory and the queues of its readers, 1 to 3.
 
     Members
     -------
@@ -81,12 +85,13 @@ class WordBuffer(wiring.Component):
     write_x : In(stream)
         For each x of `writers`: struct of `address`, `data` and `mask`, as `write_stream` says.
     fault_stb : Out(1)
-        An access at `depth` or beyond was accepted in the cycle before.
+        An access at `depth` or beyond was accepted: a write in the cycle before, a read in the one
+        before that.
     fault_address : Out(20)
         Its address, with `fault_stb`. Of several in one cycle that of the first reader, else of
         the writer.
 
-    Latency: 2 cycles from the acceptance of an address to the word.
+    Latency: `1 + stages` cycles from the acceptance of an address to the word.
     Throughput: one word per cycle and reader, one write per cycle, while no two readers ask for the
     same bank. Two readers that count up both keep one word per cycle on two banks or more: where
     they meet, the second waits a single cycle and is one bank behind from then on.
@@ -100,8 +105,6 @@ class WordBuffer(wiring.Component):
     Source: `docs/accelerator.md`, Buffers.
     """
 
-    LATENCY = WORD_BUFFER
-
     def __init__(
         self,
         *,
@@ -111,6 +114,7 @@ class WordBuffer(wiring.Component):
         banks: int,
         readers: Sequence[str],
         writers: Sequence[str],
+        stages: int = 1,
     ) -> None:
         self.depth = check_integer("depth", depth, 1, 1 << WORD_ADDRESS_WIDTH)
         self.word_width = check_integer("word_width", word_width, 1, 4096)
@@ -122,106 +126,126 @@ class WordBuffer(wiring.Component):
             raise ValueError(f"banks must be a power of two, not {banks!r}")
         self.readers = _check_names("readers", readers)
         self.writers = _check_names("writers", writers)
+        self.stages = check_stages(stages)
         ports = {f"read_{name}": In(ReadPort(word_width)) for name in self.readers}
         ports |= {f"write_{name}": In(write_stream(word_width, parts)) for name in self.writers}
         super().__init__(ports | {"fault_stb": Out(1), "fault_address": Out(WORD_ADDRESS_WIDTH)})
 
+    @property
+    def LATENCY(self) -> int:  # noqa: N802
+        """Cycles from the acceptance of an address to the word."""
+        return latency.word_buffer(self.stages)
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         self._bank_bits = self.banks.bit_length() - 1
-        rows = -(-self.depth // self.banks)
-        banks = [Memory(shape=self.word_width, depth=rows, init=[]) for _ in range(self.banks)]
-        for number, memory in enumerate(banks):
-            m.submodules[f"bank_{number}"] = memory
-        granularity = self.word_width // self.parts
-        accesses = [
-            *self._read(m, [memory.read_port() for memory in banks]),
-            self._write(m, [memory.write_port(granularity=granularity) for memory in banks]),
+        banks = [
+            WordBank(
+                depth=-(-self.depth // self.banks),
+                word_width=self.word_width,
+                parts=self.parts,
+                stages=self.stages,
+            )
+            for _ in range(self.banks)
         ]
+        for number, bank in enumerate(banks):
+            m.submodules[f"bank_{number}"] = bank
+        # Of a read what was taken is looked at a cycle later: to whom a bank goes is long enough.
+        accesses = [*self._read(m, banks), self._write(m, banks)]
         faults = Signal(len(accesses))
-        m.d.comb += faults.eq(Cat(taken & (address >= self.depth) for taken, address in accesses))
+        m.d.comb += faults.eq(Cat(beyond for beyond, _ in accesses))
         m.d.sync += [
             self.fault_stb.eq(faults.any()),
-            self.fault_address.eq(_pick(_first(faults), [address for _, address in accesses])),
+            self.fault_address.eq(pick(_first(faults), [address for _, address in accesses])),
         ]
         return m
 
-    def _read(self, m: Module, banks: list[Any]) -> list[tuple[Value, Value]]:
-        """Give the banks to the readers; return, of each, whether an address is taken, and it."""
+    def _read(self, m: Module, banks: list[WordBank]) -> list[tuple[Value, Value]]:
+        """Give the banks to the readers; return, of each, a cycle later, whether it has taken an
+        address beyond the depth, and which."""
         asking: list[tuple[Value, Value, Value]] = []
         accesses = []
         for name in self.readers:
             port = getattr(self, f"read_{name}")
             address = port.address.payload
             bank = address[: self._bank_bits]
-            room, asks, free = (Signal(name=f"{name}_{w}") for w in ("room", "asks", "free"))
+            room = Signal(init=1, name=f"{name}_room")
+            asks, free = (Signal(name=f"{name}_{what}") for what in ("asks", "free"))
             m.d.comb += [
                 asks.eq(port.address.valid & room),
                 free.eq(~Cat(other & (bank == its) for other, its, _ in asking).any()),
                 port.address.ready.eq(room & free),
             ]
             asking.append((asks, bank, address[self._bank_bits :]))
-            accesses.append((asks & free, address))
-            self._answer(m, name, asks & free, banks, room)
-        for number, read in enumerate(banks):
+            accesses.append(self._answer(m, name, asks & free, banks, room))
+        for number, bank in enumerate(banks):
             wanted = Signal(len(asking), name=f"wanted_{number}")
             m.d.comb += [
-                wanted.eq(Cat(asks & (bank == number) for asks, bank, _ in asking)),
-                read.en.eq(wanted.any()),
-                read.addr.eq(_pick(_first(wanted), [row for _, _, row in asking])),
+                wanted.eq(Cat(asks & (its == number) for asks, its, _ in asking)),
+                bank.read_en.eq(wanted.any()),
+                bank.read_address.eq(pick(_first(wanted), [row for _, _, row in asking])),
             ]
         return accesses
 
-    def _answer(self, m: Module, name: str, taken: Value, banks: list[Any], room: Signal) -> None:
+    def _answer(
+        self, m: Module, name: str, taken: Value, banks: list[WordBank], room: Signal
+    ) -> tuple[Value, Value]:
         """Queue what is read for one reader; `room` says that one more word has a place."""
         port = getattr(self, f"read_{name}")
         address, word = port.address.payload, port.word
-        bank = Signal(self._bank_bits, name=f"{name}_bank", reset_less=True)
-        beyond = Signal(name=f"{name}_beyond", reset_less=True)
-        arrives = Signal(name=f"{name}_arrives")
-        # Words that were asked for, and those of them in the queue.
-        owed = Signal(range(WORDS_WAITING + 1), name=f"{name}_owed")
-        there = Signal(range(WORDS_WAITING + 1), name=f"{name}_there")
-        queue = Memory(shape=self.word_width, depth=WORDS_WAITING, init=[])
+        asked = delay(m, taken, 1, name=f"{name}_asked", reset_less=False)
+        at = delay(m, address, 1, name=f"{name}_at")
+        beyond = delay(m, address >= self.depth, 1, name=f"{name}_beyond")
+        # With the word, behind the memory.
+        behind = self.stages - 1
+        bank = delay(m, at[: self._bank_bits], behind, name=f"{name}_bank")
+        nothing = delay(m, beyond, behind, name=f"{name}_nothing")
+        arrives = delay(m, asked, behind, name=f"{name}_arrives", reset_less=False)
+        # Words that were asked for, and those of them in the queue: now, and in the next cycle.
+        most = latency.words_waiting(self.stages)
+        owed, there = (Signal(range(most + 1), name=f"{name}_{w}") for w in ("owed", "there"))
+        owed_then, there_then = (Signal.like(now, name=f"{now.name}_then") for now in (owed, there))
+        queue = Memory(shape=self.word_width, depth=1 << (most - 1).bit_length(), init=[])
         m.submodules[f"queue_{name}"] = queue
         put, get = queue.write_port(), queue.read_port(domain="comb")
         leaves = word.valid & word.ready
         m.d.comb += [
-            room.eq(owed != WORDS_WAITING),
+            owed_then.eq(owed + taken - leaves),
+            there_then.eq(there + arrives - leaves),
             put.en.eq(arrives),
             # Zeros on the way in, where the choice between the banks leaves LUTs with a free input.
-            put.data.eq(Mux(beyond, 0, _pick(bank, [read.data for read in banks]))),
-            word.valid.eq(there != 0),
+            put.data.eq(Mux(nothing, 0, pick(bank, [each.word for each in banks]))),
             word.payload.eq(get.data),
         ]
         m.d.sync += [
-            bank.eq(address[: self._bank_bits]),
-            beyond.eq(address >= self.depth),
-            arrives.eq(taken),
-            owed.eq(owed + taken - leaves),
-            there.eq(there + arrives - leaves),
+            owed.eq(owed_then),
+            there.eq(there_then),
+            room.eq(owed_then != most),
+            word.valid.eq(there_then != 0),
             put.addr.eq(put.addr + arrives),
             get.addr.eq(get.addr + leaves),
         ]
+        return asked & beyond, at
 
-    def _write(self, m: Module, banks: list[Any]) -> tuple[Value, Value]:
-        """Write for the first writer that offers; return whether one does, and the address."""
+    def _write(self, m: Module, banks: list[WordBank]) -> tuple[Value, Value]:
+        """Write for the first writer that offers; return whether it does beyond the depth, and
+        where."""
         streams = [getattr(self, f"write_{name}") for name in self.writers]
         offered = Signal(len(streams))
         m.d.comb += offered.eq(Cat(each.valid for each in streams))
         m.d.comb += [each.ready.eq(~offered[:index].any()) for index, each in enumerate(streams)]
         beat = Signal(streams[0].payload.shape())
-        chosen = _pick(_first(offered), [each.payload.as_value() for each in streams])
+        chosen = pick(_first(offered), [each.payload.as_value() for each in streams])
         m.d.comb += beat.as_value().eq(chosen)
-        within = offered.any() & (beat.address < self.depth)
-        for number, write in enumerate(banks):
-            here = within & (beat.address[: self._bank_bits] == number)
+        within = beat.address < self.depth
+        for number, bank in enumerate(banks):
+            here = offered.any() & within & (beat.address[: self._bank_bits] == number)
             m.d.comb += [
-                write.addr.eq(beat.address >> self._bank_bits),
-                write.data.eq(beat.data),
-                write.en.eq(Mux(here, beat.mask, 0)),
+                bank.write_address.eq(beat.address >> self._bank_bits),
+                bank.write_data.eq(beat.data),
+                bank.write_mask.eq(Mux(here, beat.mask, 0)),
             ]
-        return offered.any(), beat.address
+        return offered.any() & ~within, beat.address
 
 
 def _first(bits: Value) -> Value:
@@ -230,15 +254,6 @@ def _first(bits: Value) -> Value:
     for place in reversed(range(len(bits) - 1)):
         number = Mux(bits[place], place, number)
     return number
-
-
-def _pick(index: Value, values: Sequence[Value]) -> Value:
-    """The value of that number, by its bits: fewer gates than a chain of comparisons."""
-    if len(values) == 1:
-        return values[0]
-    half = 1 << (len(values) - 1).bit_length() - 1
-    low, high = values[:half], values[half:]
-    return Mux(index[half.bit_length() - 1], _pick(index, high), _pick(index, low))
 
 
 def _check_names(what: str, names: Any) -> tuple[str, ...]:

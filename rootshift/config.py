@@ -23,6 +23,8 @@ CODE_BANKS = 4
 """Banks of the code buffer; word a lies in bank a mod 4."""
 WORDS_MAX = 1 << 20
 BUS_WIDTHS = (32, 64, 128)
+PIPELINE_STAGES = range(1, 4)
+ARRAY_MULTIPLIERS = ("lut", "dsp")
 _ARRAY = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)
 
 
@@ -44,6 +46,10 @@ class AcceleratorConfig:
         code_depth: words of `rows` codes in the code buffer, 4..2^20, a multiple of 4 (its banks).
         residual_depth: words of `lanes` 16-bit values in the residual buffer, 1..2^20.
         bus_width: bits of a beat of the memory bus, 32, 64 or 128.
+        pipeline_stages: registers of each long path, 1..3: between a scratchpad's memory and its
+            readers, and in each wide multiplication. Two reach a faster clock.
+        array_multiplier: what the array's products are made of, "lut" or "dsp": DSP blocks, with
+            two products in each where the widths allow.
     Raises: ConfigError naming the field whose value is not legal.
     """
 
@@ -60,6 +66,8 @@ class AcceleratorConfig:
     code_depth: int = 16384
     residual_depth: int = 8192
     bus_width: int = 64
+    pipeline_stages: int = 1
+    array_multiplier: str = "lut"
 
     def __post_init__(self) -> None:
         limits = {
@@ -74,13 +82,16 @@ class AcceleratorConfig:
             "embedding_depth": range(1, EMBEDDING_MAX + 1),
             "code_depth": range(CODE_BANKS, WORDS_MAX + 1),
             "residual_depth": range(1, WORDS_MAX + 1),
+            "pipeline_stages": PIPELINE_STAGES,
         }
         for name, legal in limits.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value not in legal:
                 raise ConfigError(f"{name} must be in {legal[0]}..{legal[-1]}, not {value!r}")
-        if not isinstance(self.base, str) or self.base not in BASES:
-            raise ConfigError(f"base must be one of {', '.join(BASES)}, not {self.base!r}")
+        for name, names in (("base", BASES), ("array_multiplier", ARRAY_MULTIPLIERS)):
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in names:
+                raise ConfigError(f"{name} must be one of {', '.join(names)}, not {value!r}")
         if self.bus_width not in BUS_WIDTHS or isinstance(self.bus_width, bool):
             widths = ", ".join(map(str, BUS_WIDTHS))
             raise ConfigError(f"bus_width must be one of {widths}, not {self.bus_width!r}")

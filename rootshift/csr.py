@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum, IntEnum
 
-from .config import AcceleratorConfig
+from .config import ARRAY_MULTIPLIERS, AcceleratorConfig
 from .formats import BASES
 
 WORD = 32
 ADDRESS_WIDTH = 12
 """Bits of a byte address: the registers have 4 KiB."""
 MAGIC = int.from_bytes(b"RSFT", "little")
-MAJOR, MINOR = 1, 1
+MAJOR, MINOR = 1, 2
 """Version of this table: a driver for 1.x works with any 1.y where y is at least x."""
 
 
@@ -128,6 +128,7 @@ _EVENTS = (
 )
 _CAUSES = tuple((cause.name.lower(), cause.value) for cause in ErrorCause)
 _BASES = tuple((base, index) for index, base in enumerate(BASES))
+_MULTIPLIERS = tuple((kind, index) for index, kind in enumerate(ARRAY_MULTIPLIERS))
 
 REGISTERS = (
     Register(
@@ -166,6 +167,8 @@ REGISTERS = (
             Field("channel_depth", 128, 32, "Inputs, and outputs, of a matrix product.", None),
             Field("code_depth", 160, 32, "Words of the code buffer.", None),
             Field("residual_depth", 192, 32, "Words of the residual buffer.", None),
+            Field("pipeline_stages", 224, 8, "Registers of each long path.", None),
+            Field("array_multiplier", 232, 8, "Of the array's products.", None, _MULTIPLIERS),
         ),
     ),
     Register(

@@ -1,6 +1,7 @@
-"""The control and status registers as a C header and as the page `docs/csr.md`."""
+"""The control and status registers as a C header, as JSON and as the page `docs/csr.md`."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from .csr import ADDRESS_WIDTH, MAJOR, MINOR, REGISTERS, Access, Field, Register
 
@@ -52,6 +53,26 @@ def c_header_text() -> str:
             for name, value, meaning in constants
         ]
     return "\n".join([*lines, "", "#endif", ""])
+
+
+def table() -> dict[str, dict[str, Any]]:
+    """The registers for a driver that reads JSON.
+
+    Name -> offset, words, and fields: name -> bit, counted over all words, width, and values (name
+    -> value) where it is an enumeration.
+    """
+    return {
+        register.name: {
+            "offset": register.offset,
+            "words": len(register.offsets),
+            "fields": {
+                field.name: {"bit": field.bit, "width": field.width}
+                | ({"values": dict(field.values)} if field.values else {})
+                for field in register.fields
+            },
+        }
+        for register in REGISTERS
+    }
 
 
 def markdown() -> str:

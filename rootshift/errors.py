@@ -35,3 +35,7 @@ class OutputError(RootshiftError):
 
 class ProgramError(RootshiftError):
     """A command or program is not legal, or a model cannot be compiled for a configuration."""
+
+
+class LinkError(RootshiftError):
+    """A board does not answer, answers wrongly, or cannot do what it was asked."""

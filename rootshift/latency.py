@@ -5,17 +5,17 @@ A latency is the cycles from the acceptance of a beat to the cycle in which what
 offered, where nothing waits. `docs/accelerator.md` says what the parts do.
 """
 
-from .formats import QUOTIENT_WIDTH, ROOT_WIDTH
+from .formats import QUOTIENT_WIDTH, ROOT_WIDTH, psum_width
 
 # Memory bus.
 BURST = 16
 """Most beats of a burst."""
 BUS_READ_BURSTS = 8
 """Most bursts that the read arbiter has on the bus, of all readers."""
-BUS_READ_ROOM = 64
-"""Beats that the read arbiter keeps for each reader."""
 READER_BURSTS = 4
 """Most bursts that one reader has asked for and not taken whole."""
+BUS_READ_ROOM = READER_BURSTS * BURST
+"""Beats that the read arbiter keeps for each reader: all that one may have asked for."""
 WRITER_BURSTS = 4
 """Most bursts that the writer has begun and that are not yet answered."""
 
@@ -33,24 +33,20 @@ COMMAND_QUEUE = 4
 DONE_TO_INTERRUPT = 1
 """From the first cycle in which nothing is at work any more to the interrupt."""
 
-# Buffers.
-WORD_BUFFER = 2
-"""From an address to its word."""
-WORDS_WAITING = 4
-"""Words kept per reader: three cover the way from address to word and back, in full flow."""
-
 # Products.
-ACCUMULATORS = 2
-"""From the last sums of a token to its totals."""
+DSP_OPERAND = 24
+"""Bits of the wider operand of a DSP block, without its sign; its adder has twice as many."""
 TOTAL_QUEUE = 2
 """From totals to their first part, where no others wait."""
-REQUANTIZER = 7
-"""From totals to outputs."""
+SKID_BUFFER = 1
+"""From outputs to where the store unit sees them."""
+SKID_BEATS = 2
+"""Beats of outputs that wait for the store unit."""
 RESIDUAL_ADD = 2
 """From a word of the residual buffer and a branch to their sum."""
 
 # Softmax.
-SOFTMAX_SUM = 7
+SOFTMAX_SUM = 9
 """From a row's last key to its constant."""
 SOFTMAX_CODE = 2
 """From a key whose row has its constant to its code."""
@@ -62,25 +58,91 @@ SOFTMAX_CONSTANTS = 4
 """Rows whose constants may wait; rows of one key would need one place per key to keep up."""
 
 # Shift attention.
+LOG_CODES = 2
+"""From the look at kept log codes to a key's."""
 BUCKET_WORD = 2
 """From the look at a bucket to its word."""
 BUCKETS = 1 + BUCKET_WORD
 """From a tile's last key to the first bucket: the key fills the bank."""
-DRAIN_STAGES = 5
-"""From the head of a row's results to its codes: correction, difference, products, sum, shift."""
 
 # LayerNorm.
-NORM_STAGES = 9
-"""From a word that waits for its row's numbers to its codes."""
 SUM_FAN_IN = 4
 """Summands of one stage of an adder tree: two levels of adders."""
 ROOT_DIGITS = 2
 """Binary digits of the root, and of its reciprocal, that are found per cycle."""
 
 
+def word_buffer(stages: int) -> int:
+    """From an address of a scratchpad to its word.
+
+    Parameters: `stages`, registers between the memory and the queue of its reader.
+    """
+    return 1 + stages
+
+
+def words_waiting(stages: int) -> int:
+    """Words kept per reader of a scratchpad: all but one cover the way from address to word and
+    back, in full flow.
+
+    Parameters: `stages`, registers between the memory and the queue.
+    """
+    return stages + 3
+
+
+def accumulators(stages: int) -> int:
+    """From the last sums of a token to its totals.
+
+    Parameters: `stages`; one more than the first stands between the memory and the adders.
+    """
+    return 1 + min(stages, 2)
+
+
+def product(stages: int, wide: bool = False) -> int:
+    """Of a multiplication beside which DSP blocks stand.
+
+    Parameters: `stages`, registers of a product; `wide`, that operands may need several blocks:
+    their products are added up in a cycle more.
+    """
+    return stages + wide
+
+
+def requantizer(stages: int) -> int:
+    """From totals to outputs: parameters, then products by the zero point and by the multiplier,
+    with their difference in between, then shift, zero point and limits.
+
+    Parameters: `stages`, registers of a product.
+    """
+    return 1 + product(stages, wide=True) + 1 + product(stages, wide=True) + 3
+
+
+def drain_stages(stages: int) -> int:
+    """From the head of a row's results to its codes: correction, difference, products, sum, shift,
+    zero point.
+
+    Parameters: `stages`, registers of a product.
+    """
+    return product(stages, wide=True) + 1 + product(stages, wide=True) + 3
+
+
 def array(rows: int, cols: int) -> int:
     """From a vector of activations to its sums, in a systolic array."""
     return rows + cols
+
+
+def array_block(
+    multiplier: str, rows: int, cols: int, activation_width: int, weight_width: int
+) -> int:
+    """Columns of a systolic array that share one multiplication per row: 1 or 2.
+
+    Two columns of the kind "dsp" do where their weights, as far apart as a whole sum is wide, go
+    into one operand of a DSP block, and their sums into its adder.
+
+    Parameters: `multiplier`, "lut" or "dsp"; size of the array and widths of its codes.
+    Source: AMD UG479, 7 Series DSP48E1 Slice: 25 x 18 bits with sign, 48 of sums; the DSP48E2
+    (UG579) has 27 x 18, and the MULT18X18D of ECP5 18 x 18, of which a wider operand takes two.
+    """
+    operand = psum_width(rows, activation_width, weight_width) + weight_width
+    return 2 if multiplier == "dsp" and cols > 1 and operand <= DSP_OPERAND else 1
 
 
 def tree_stages(count: int) -> int:
@@ -91,12 +153,23 @@ def tree_stages(count: int) -> int:
     return stages
 
 
-def norm_statistics(lanes: int) -> int:
+def norm_statistics(lanes: int, stages: int) -> int:
     """From the last word of a LayerNorm row to its radicand.
 
     Mask, squares, adder tree, totals, then products, variance, exponent, shift.
+
+    Parameters: `lanes` of a word; `stages`, registers of a product.
     """
-    return 2 + tree_stages(lanes) + 5
+    return 1 + product(stages) + tree_stages(lanes) + 1 + product(stages, wide=True) + 3
+
+
+def norm_stages(stages: int) -> int:
+    """From a word that waits for its row's numbers to its codes: times channels, less sum, times
+    reciprocal, shift, rounding, times gain, plus offset, shift, limits.
+
+    Parameters: `stages`, registers of a product.
+    """
+    return product(stages) + 1 + product(stages, wide=True) + 2 + product(stages, wide=True) + 3
 
 
 def root_steps(digits: int = ROOT_DIGITS) -> tuple[int, int]:
@@ -115,18 +188,22 @@ def reciprocal_root(digits: int = ROOT_DIGITS) -> int:
     return 2 + sum(root_steps(digits))
 
 
-def norm_row(lanes: int) -> int:
-    """From the last word of a LayerNorm row to its first codes."""
-    return norm_statistics(lanes) + reciprocal_root() + 1 + NORM_STAGES
+def norm_row(lanes: int, stages: int) -> int:
+    """From the last word of a LayerNorm row to its first codes.
+
+    Parameters: `lanes` of a word; `stages`, registers of a product.
+    """
+    return norm_statistics(lanes, stages) + reciprocal_root() + 1 + norm_stages(stages)
 
 
-def norm_room(depth: int, lanes: int) -> int:
+def norm_room(depth: int, lanes: int, stages: int) -> int:
     """Words that wait for their row's numbers, at most: of a whole row, and those that enter from
     its last word to its first codes.
 
-    Parameters: `depth`, channels of the longest row, `lanes` of a word.
+    Parameters: `depth`, channels of the longest row, `lanes` of a word; `stages`, registers of a
+    product.
     """
-    return -(-depth // lanes) + norm_row(lanes)
+    return -(-depth // lanes) + norm_row(lanes, stages)
 
 
 def drains(queries: int) -> int:

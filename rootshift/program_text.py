@@ -1,8 +1,11 @@
-"""A program as a C header: where its parts lie in memory, and the design that it was made for."""
+"""A program as a C header and as JSON: where its parts lie, and the design it was made for."""
 
+import json
+from dataclasses import asdict
 from zlib import adler32
 
-from .csr import pack_config
+from . import csr_text
+from .csr import MAGIC, MAJOR, MINOR, pack_config
 from .isa import ADDRESS_WIDTH
 from .program import Program
 
@@ -53,3 +56,29 @@ def c_header_text(program: Program, logit_step: float) -> str:
     lines = [_COMMENT, "#ifndef ROOTSHIFT_PROGRAM_H", "#define ROOTSHIFT_PROGRAM_H", ""]
     lines += [f"#define {name} {text}" for name, text in c_constants(program, logit_step).items()]
     return "\n".join([*lines, "", "#endif", ""])
+
+
+def json_text(program: Program, logit_step: float) -> str:
+    """What the Python driver reads; `logit_step` as `c_constants` takes it.
+
+    Keys: identity, version (major, minor) and registers (as `csr_text.table`) of the device;
+    config (words of the register CONFIG), adler32 and bytes of program.bin, address_width, images,
+    shape (height, width, channels of an image), classes, input and output (offset, stride, bytes)
+    and logit_step of the program.
+    """
+    table = {
+        "identity": MAGIC,
+        "version": [MAJOR, MINOR],
+        "registers": csr_text.table(),
+        "config": list(pack_config(program.config)),
+        "adler32": adler32(program.image),
+        "bytes": len(program.image),
+        "address_width": ADDRESS_WIDTH,
+        "images": program.images,
+        "shape": list(program.shapes["pixels"]),
+        "classes": program.classes,
+        "input": asdict(program.input),
+        "output": asdict(program.output),
+        "logit_step": float(logit_step),
+    }
+    return json.dumps(table, indent=1) + "\n"

@@ -46,6 +46,7 @@ ALLOWED = {
 
 INSIDE_FUNCTIONS = {
     "contract": {"PIL"},
+    "hw": {"amaranth_boards"},
     "sim": {"hw", "scipy"},
     "explore": {"quant", "hw", "optuna", "pyarrow", "ray"},
     "cli": {"quant", "hw", "torch"},
@@ -187,9 +188,13 @@ def test_the_product_imports_nothing_of_the_benches() -> None:
 
 def test_every_library_is_a_dependency() -> None:
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    distributions = {"PIL": "pillow", "sklearn": "scikit-learn"}
+    distributions = {
+        "PIL": "pillow",
+        "amaranth_boards": "amaranth-boards",
+        "sklearn": "scikit-learn",
+    }
     extras = setup["optional-dependencies"]
-    optional = [*extras["onnx"], *extras["cluster"]]
+    optional = [*extras["onnx"], *extras["cluster"], *extras["synthesis"]]
     listed = {re.match(r"[\w-]+", item)[0] for item in [*setup["dependencies"], *optional]}
     used = {layer_of(name) for path in PRODUCT for name, _ in imports(path)}
     libraries = used - sys.stdlib_module_names - {*ALLOWED, "testbench"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import csr_text, isa_text, program_text
+from .. import csr_text, isa_text, memory_images, program_text
 from ..artifact import Artifact
 from ..errors import ImageError, OutputError
 from ..output import write_if_changed
@@ -20,7 +20,7 @@ from .sources import accelerator_config, add_config_arguments, one_image, place
 MODULE = "rootshift"
 """Name of the Verilog module and of the files around it."""
 _NOISE_SEED = 0
-_DRIVER = ("rootshift.h", "rootshift.c")
+_DRIVER = ("rootshift.h", "rootshift.c", "rootshift_pynq.py")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +46,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="image of the test vectors, given up to N times; seeded noise where left out",
     )
+    parser.add_argument(
+        "--address",
+        type=_address,
+        default=0,
+        metavar="BYTE",
+        help="where the program will lie, of program.hex and the memory map, 0",
+    )
+
+
+def _address(text: str) -> int:
+    """Argument type: a number of bytes, decimal or with 0x."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be a number such as 0x10000000, not {text!r}"
+        ) from None
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -62,8 +79,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with progress_bar("generate") as progress:
         progress(0, 1, "program")
         program = compile_program(artifact, config, options.images, batch=options.batch)
+        memory_images.check_address(program, options.address)
         pixels = vector_pixels(artifact, options.images, options.image)
-        files = output_files(artifact, program, pixels, progress)
+        files = output_files(artifact, program, pixels, progress, options.address)
     return {
         "out": options.out,
         "array": f"{config.rows}x{config.cols}",
@@ -85,11 +103,17 @@ def vector_pixels(artifact: Artifact, images: int, paths: Sequence[str]) -> np.n
 
 
 def output_files(
-    artifact: Artifact, program: Program, pixels: np.ndarray, progress: Progress
+    artifact: Artifact,
+    program: Program,
+    pixels: np.ndarray,
+    progress: Progress,
+    address: int = 0,
 ) -> dict[str, bytes]:
     """Path below the output directory -> content.
 
-    Parameters: `program` of `artifact`; `pixels` uint8 [images, H, W, C] of the test vectors.
+    Parameters: `program` of `artifact`; `pixels` uint8 [images, H, W, C] of the test vectors;
+    `address` at which the program will lie.
+    Raises: ProgramError where it cannot lie there.
     """
     from ..hw.top import Accelerator
     from ..hw.verilog import convert
@@ -109,8 +133,10 @@ def output_files(
         "config.toml": program.config.to_toml().encode(),
         f"rtl/{MODULE}.v": verilog.encode(),
         **{f"program/{name}": content for name, content in program.files().items()},
+        **{f"memory/{name}": text for name, text in memory_images.files(program, address).items()},
         **{f"include/{MODULE}_{name}.h": text.encode() for name, text in headers.items()},
         **{f"driver/{name}": (driver / name).read_bytes() for name in _DRIVER},
+        f"driver/{MODULE}.json": program_text.json_text(program, step).encode(),
         "vectors/pixels.bin": pixels.tobytes(),
         "vectors/logits.bin": logits.astype("<i4").tobytes(),
     }

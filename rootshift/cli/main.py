@@ -19,6 +19,9 @@ COMMANDS = {
     "evaluate": "accuracy of an artifact at float, fake or integer level",
     "generate": "Verilog, program, C driver and test vectors",
     "simulate": "run one image through an engine",
+    "classify": "one image through a board on a serial port",
+    "synthesize": "the accelerator on an FPGA, by open tools",
+    "targets": "FPGAs and boards, and what fits there",
     "explore": "accuracy, cycles and area of a space of designs",
     "export": "an artifact as an ONNX model",
 }

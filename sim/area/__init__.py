@@ -1,1 +1,1 @@
-"""Area and clock of the accelerator's units on two FPGA families: `docs/area.md`."""
+"""Area and clock of the accelerator's units on three FPGA families: `docs/area.md`."""

@@ -83,6 +83,12 @@ LUT_RAM = {
         _Ram(((5, 6),), cost=8, scale=7, takes=4),
         _Ram(((6, 3),), cost=8, scale=7, takes=4),
     ),
+    "xcup": (
+        _Ram(((5, 8), (6, 4), (7, 2), (8, 1)), cost=16, scale=16, takes=8),
+        _Ram(((5, 4), (6, 2)), cost=16, scale=16, takes=8, reads=3),
+        _Ram(((5, 2), (6, 1)), cost=16, scale=16, takes=8, reads=7),
+        _Ram(((5, 14), (6, 7)), cost=16, scale=16, takes=8),
+    ),
 }
 BLOCK_RAM = {
     "ecp5": (
@@ -97,9 +103,10 @@ BLOCK_RAM = {
         _Ram(_shapes(15, (1, 2, 4, 9, 18, 36, 72)), cost=257, scale=0, takes=2),
     ),
 }
-CHOICES = {"ecp5": 1, "xc7": 3}
+BLOCK_RAM["xcup"] = BLOCK_RAM["xc7"]
+CHOICES = {"ecp5": 1, "xc7": 3, "xcup": 3}
 """Choices between two that a LUT makes: one of four inputs one, one of six three."""
-READS_OLD = {"ecp5": False, "xc7": True}
+READS_OLD = {"ecp5": False, "xc7": True, "xcup": True}
 """Whether a block RAM's read port gives the old word while another port overwrites it."""
 
 

@@ -14,14 +14,14 @@ from ...config import AcceleratorConfig
 from ...errors import ConfigError
 from ...targets import Target
 from .fit import fitted
-from .units import FAMILIES, UNITS, Unit
+from .units import FAMILIES, FITTED, UNITS, Unit
 
 
 @dataclass(frozen=True)
 class Resources:
     """What a unit or a whole design takes.
 
-    Fields: `lut` and `ff`, estimates; `dsp`, MULT18X18D or DSP48E1; `block_ram` of 18 kbit. What
+    Fields: `lut` and `ff`, estimates; `dsp`, MULT18X18D or DSP48; `block_ram` of 18 kbit. What
     counts as how many LUTs: `docs/area.md`.
     """
 
@@ -56,7 +56,7 @@ class Area:
 
 
 def area(config: AcceleratorConfig, family: str) -> Area:
-    """What `config` takes on "ecp5" or "xc7"; raises ConfigError for another family."""
+    """What `config` takes on one of `FAMILIES`; raises ConfigError for another family."""
     if family not in FAMILIES:
         raise ConfigError(f"family must be one of {', '.join(FAMILIES)}, not {family}")
     units: dict[str, Resources] = {}
@@ -109,7 +109,7 @@ class _Key:
 @lru_cache(maxsize=1 << 16)
 def _unit(name: str, family: str, key: _Key) -> tuple[Resources, float]:
     """Resources of a unit, and the ns of its longest path."""
-    factors, terms = fitted()[name, family], UNITS[name].terms(key.config, family)
+    factors, terms = fitted()[name, FITTED[family]], UNITS[name].terms(key.config, family)
     resources = Resources(
         lut=sum(map(mul, factors.lut, terms.lut)),
         ff=sum(map(mul, factors.ff, terms.ff)),

@@ -24,7 +24,7 @@ class Run:
         family: "ecp5" or "xc7".
         split: "fit", or "held_out" of the fit.
         config: that the unit was made with.
-        lut, ff, dsp, block_ram: as `testbench/benchmarks/open_synthesis.py` counts them.
+        lut, ff, dsp, block_ram: as `hw/synthesis/families.py` counts them.
         logic_ns, route_ns: of the longest path; None where it was not looked for, and on "xc7",
             which knows no routes, the second.
         seconds: that the run took.
@@ -51,6 +51,7 @@ class Run:
 
 
 CONFIG = tuple(field.name for field in fields(AcceleratorConfig))
+TEXTS = ("base", "array_multiplier")
 COUNTS = ("lut", "ff", "dsp", "block_ram")
 COLUMNS = (
     *("unit", "family", "split", *CONFIG, *COUNTS),
@@ -80,7 +81,7 @@ def write_runs(runs: Iterable[Run], path: Path = RUNS) -> None:
 
 
 def _run(row: dict[str, str]) -> Run:
-    config = {name: row[name] if name == "base" else int(row[name]) for name in CONFIG}
+    config = {name: row[name] if name in TEXTS else int(row[name]) for name in CONFIG}
 
     def number(name: str) -> float | None:
         return float(row[name]) if row[name] else None

@@ -144,8 +144,8 @@ def gearbox(into: int, out: int) -> tuple[int, int]:
 
 
 def delayed(stages: int, family: str) -> tuple[int, int]:
-    """LUTs and flip-flops of a bit that is delayed without a reset: on 7-series a shift register
-    from three stages on."""
+    """LUTs and flip-flops of a bit that is delayed without a reset: on 7-series and
+    UltraScale+ a shift register from three stages on."""
     if family == "ecp5" or stages < 3:
         return 0, stages
     whole, rest = divmod(stages, 32)
@@ -158,16 +158,21 @@ def multiplier(first: int, second: int, family: str, *, signed: bool = True) -> 
     Parameters: bits of the operands, both signed or both not.
     """
     wide, narrow = max(first, second), min(first, second)
-    if family == "xc7":
+    if family != "ecp5":
         if wide + narrow < 9:
             return 0
         wide, narrow = wide + (not signed), narrow + (not signed)
     return _pieces(wide, narrow, family)
 
 
+_CUTS = {"ecp5": (18, 18, 18), "xc7": (25, 18, 17), "xcup": (27, 18, 17)}
+"""Widest operand of a block, that of a block that takes a part of a wider one, and how much of it
+the part is."""
+
+
 def _pieces(wide: int, narrow: int, family: str) -> int:
     """Blocks of operands that are not put in order: the first is cut first."""
-    most, part, step = (18, 18, 18) if family == "ecp5" else (25, 18, 17)
+    most, part, step = _CUTS[family]
     if wide < 2 or narrow < 2:
         return 0
     if wide > most:

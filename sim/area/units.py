@@ -28,13 +28,16 @@ from ...latency import (
     BUS_READ_ROOM,
     SOFTMAX_SLACK,
     SUM_FAN_IN,
-    WORDS_WAITING,
+    array_block,
     norm_room,
+    words_waiting,
 )
 from .memory import Memory, mapped
 from .structure import Sizes, bits, delayed, gearbox, multiplier, plain_queue, queue
 
-FAMILIES = ("ecp5", "xc7")
+FAMILIES = ("ecp5", "xc7", "xcup")
+FITTED = {"ecp5": "ecp5", "xc7": "xc7", "xcup": "xc7"}
+"""Family -> that whose runs its factors come from: UltraScale+ has the LUTs of 7-series."""
 
 
 class Terms(NamedTuple):
@@ -101,7 +104,7 @@ def _weights(config: AcceleratorConfig, family: str) -> Terms:
 def _vectors(config: AcceleratorConfig, family: str) -> Terms:
     sizes = Sizes(config)
     width = sizes.address + sizes.digit_bits + 6
-    memory, _ = queue(WORDS_WAITING + 1, width, family)
+    memory, _ = queue(words_waiting(config.pipeline_stages) + 1, width, family)
     return Terms((memory.lut, 1, width), (memory.ff, 1, width))
 
 
@@ -113,26 +116,50 @@ def _array(config: AcceleratorConfig, family: str) -> Terms:
     sums = [psum_width(row, codes, weights) for row in range(1, rows + 1)]
     code_sums = [psum_width(row, codes) for row in range(1, rows + 1)]
     tag = sizes.address + sizes.digit_bits + 4
-    cells = rows * cols
     stages = rows + cols
-    # What is only delayed: codes on their way in, sums on their way out, and what goes along.
-    skew = [delayed(row, family) for row in range(1, rows + 1)]
-    deskew = [delayed(cols - col, family) for col in range(cols)]
-    along = delayed(stages, family)
+    kind = config.array_multiplier
+    step, wanted = array_block(kind, rows, cols, codes, weights), kind == "dsp"
+    blocks = [min(step, cols - first) for first in range(0, cols, step)]
+    # Cells of LUTs, DSP blocks, bits of adders and registers outside those, bits of weights.
+    cells = dsp = added = held = 0
+    for width in blocks:
+        apart = (width - 1) * sums[-1]
+        made = wanted * multiplier(apart + weights, codes, family, signed=False)
+        dsp += rows * made
+        cells += rows * width * (not made)
+        # On 7-series a block takes in the adder and its register, and an operand's where the
+        # weight is the whole of it.
+        packed = made > 0 and family == "xc7"
+        if made and family == "ecp5" and (over := apart + weights - 18) > 0:
+            # The products of both parts are added; of a single bit the part is no block's.
+            added += rows * (over + codes + codes * (over == 1))
+        held += rows * weights * (2 * width - (packed and width == 1))
+        if not packed:
+            added += apart * (rows - 1) + sum(sums[1:])
+            held += apart * (rows - 1) + sum(sums[:-1])
+    packed = dsp > 0 and family == "xc7"
+    # What is only delayed: codes on their way in, sums on their way out with their last register
+    # where they have one outside of a block, and what goes along.
+    skew = [delayed(row - packed, family) for row in range(1, rows + 1)]
+    columns = (cols - col // step for col in range(cols))
+    deskew = [delayed(column - packed, family) for column in columns]
+    along, late = delayed(stages, family), delayed(cols - len(blocks) + 1, family)
     shift_lut = codes * sum(lut for lut, _ in skew) + sums[-1] * sum(lut for lut, _ in deskew)
     shift_ff = codes * sum(ff for _, ff in skew) + sums[-1] * sum(ff for _, ff in deskew)
-    held = 2 * cells * weights + cols * sum(sums[:-1]) + sum(code_sums) + (cols - 1) * rows * codes
+    held += sum(code_sums[:-1]) + code_sums[-1] * late[1]
+    held += rows * codes * (len(blocks) - 1 + packed)
     return Terms(
         (
-            shift_lut + tag * along[0],
-            cols * sum(sums[1:]) + sum(code_sums[1:]),
+            shift_lut + tag * along[0] + code_sums[-1] * late[0],
+            added + sum(code_sums[1:]),
             cells * (narrow - 2) * wide,
             cells * wide,
             cells,
             stages,
         ),
-        (held + shift_ff + tag * along[1] + 2 * stages, 1),
-        delay=(1.0, wide),
+        (held + shift_ff + tag * along[1] + 2 * stages, 1, rows * codes * packed),
+        dsp=dsp,
+        delay=(1.0, wide * (cells > 0), float(dsp > 0)),
     )
 
 
@@ -228,7 +255,7 @@ def _store(config: AcceleratorConfig, family: str) -> Terms:
 
 def _layernorm(config: AcceleratorConfig, family: str) -> Terms:
     lanes, depth, beat = config.lanes, config.embedding_depth, config.bus_width // 8
-    room = norm_room(depth, lanes)
+    room = norm_room(depth, lanes, config.pipeline_stages)
     rows, counters = queue(room, lanes * RESIDUAL_WIDTH, family)
     words = -(-depth // lanes)
     storage = mapped(Memory(words, 8 * NORM_CHANNEL_BYTES * lanes), family)
@@ -245,11 +272,12 @@ def _layernorm(config: AcceleratorConfig, family: str) -> Terms:
     lane += multiplier(NORM_WIDTH, 16, family)
     held = _tree(lanes, RESIDUAL_WIDTH) + _tree(lanes, 2 * RESIDUAL_WIDTH - 1)
     held += lanes * 2 * config.activation_width
-    # Registers of products, which a DSP block of 7-series takes in where it makes all of one.
+    # Registers of products, which a DSP block of 7-series takes in where it makes all of one; on
+    # UltraScale+ Yosys leaves them outside.
     products = lanes * (difference + QUOTIENT_WIDTH + 1)
-    if family == "ecp5":
+    if family != "xc7":
         held += products + lanes * (RESIDUAL_WIDTH + channels + difference)
-    if family == "ecp5" or multiplier(difference, QUOTIENT_WIDTH + 1, family) <= 2:
+    if family != "xc7" or multiplier(difference, QUOTIENT_WIDTH + 1, family) <= 2:
         products = 0
     # The same of the row's square.
     cut = variance * (family == "xc7" and multiplier(total, total, family) > 2)
@@ -305,7 +333,7 @@ def _attention(config: AcceleratorConfig, family: str) -> Terms:
     word = channels * sizes.bucket + sizes.count
     banks = mapped(Memory(sizes.zero + 1, word, sync=False), family)
     # Bits that are read where they are written: LUTs with one address do.
-    single = family == "xc7" and sizes.zero + 1 > 32
+    single = family != "ecp5" and sizes.zero + 1 > 32
     occurred = 1 if single else mapped(Memory(sizes.zero + 1, 1, sync=False), family).lut
     kept = mapped(Memory(2 * config.token_depth, queries * config.log_width), family)
     sums, counts = sizes.bucket + sizes.headroom, sizes.count + sizes.headroom
@@ -338,11 +366,18 @@ def _attention(config: AcceleratorConfig, family: str) -> Terms:
 
 
 def _word_buffer(
-    depth: int, width: int, parts: int, banks: int, readers: int, writers: int, family: str
+    depth: int,
+    width: int,
+    parts: int,
+    banks: int,
+    readers: int,
+    writers: int,
+    stages: int,
+    family: str,
 ) -> Terms:
     rows = -(-depth // banks)
     bank = mapped(Memory(rows, width, parts=parts), family)
-    waiting, _ = plain_queue(WORDS_WAITING, width, family)
+    waiting, _ = plain_queue(words_waiting(stages), width, family)
     # What is written late is the same for all banks; what is read and held is not.
     late = width + bits(rows) if family == "ecp5" and bank.kind == "block" else 0
     own = bank.ff - late
@@ -363,11 +398,13 @@ def _word_buffer(
 def _code_buffer(config: AcceleratorConfig, family: str) -> Terms:
     width = config.rows * config.activation_width
     parts = config.rows // config.lanes
-    return _word_buffer(config.code_depth, width, parts, CODE_BANKS, 3, 4, family)
+    stages = config.pipeline_stages
+    return _word_buffer(config.code_depth, width, parts, CODE_BANKS, 3, 4, stages, family)
 
 
 def _residual_buffer(config: AcceleratorConfig, family: str) -> Terms:
-    return _word_buffer(config.residual_depth, config.lanes * RESIDUAL_WIDTH, 1, 1, 2, 1, family)
+    width, stages = config.lanes * RESIDUAL_WIDTH, config.pipeline_stages
+    return _word_buffer(config.residual_depth, width, 1, 1, 2, 1, stages, family)
 
 
 def _sequencer(config: AcceleratorConfig, family: str) -> Terms:
@@ -391,7 +428,7 @@ UNITS = {
         ("rows", "cols", "lanes", "activation_width", "weight_width", "bus_width"), _weights
     ),
     "gemm (vectors)": Unit(ARRAY, _vectors),
-    "array": Unit(ARRAY, _array),
+    "array": Unit((*ARRAY, "array_multiplier"), _array),
     "accumulators": Unit((*ARRAY, "channel_depth"), _accumulators),
     "total queue": Unit((*ARRAY, "channel_depth", "lanes"), _total_queue),
     "requantizer": Unit((*ARRAY, "channel_depth", "lanes"), _requantizer),

@@ -10,7 +10,7 @@ namespace cycles {
 class Attention {
   public:
     explicit Attention(const Design& design)
-        : m_design(design), m_values(design.words_waiting, design.word), m_key(1),
+        : m_design(design), m_values(design.words_waiting, design.word), m_key(design.log_codes),
           m_words(design.bucket_word), m_rows(design.drain_row) {}
 
     // The log codes' two halves: whether a key's codes are taken in this cycle.
@@ -37,7 +37,7 @@ class Attention {
         blocked &= !left;
         if (left) done = row_left(now);
         drain(now);
-        bool keys_left = tile_valid(now) || m_key.offered() <= now;
+        bool keys_left = tile_valid(now) || !m_key.empty();
         bool ready = takes_key(now), sent = false;
         if (m_key.offered() <= now && m_values.available() <= now && ready) {
             sent = true;
@@ -108,7 +108,7 @@ class Attention {
     // A tile of queries is wanted and not all given.
     bool tile_valid(Cycle now) const { return m_busy && m_begun < now && m_queries > 0; }
 
-    // The codes of the next key to the register before the buckets.
+    // The codes of the next key to the registers before the buckets.
     void give_key(Cycle now) {
         if (m_key.stands(now) || !tile_valid(now) || m_half_full[m_giving] > now) return;
         bool last = m_key_given == m_keys - 1;

@@ -53,8 +53,8 @@ class Bus {
           m_order(design.read_bursts + 1),
           m_steady(timing.hold[native::R] == 0 && timing.bandwidth >= ONE_BEAT) {
         for (Client& client : m_clients) {
-            client.room = design.read_room;
-            client.data = BufferedQueue<Nothing>(design.read_room + 1);
+            client.data =
+                BufferedQueue<Nothing>(design.reader_bursts * design.burst_beats + 1);
         }
     }
 
@@ -65,12 +65,6 @@ class Bus {
     }
     bool asks(int client, Cycle now) const { return m_clients[client].asks_from <= now; }
     BufferedQueue<Nothing>& data(int client) { return m_clients[client].data; }
-    void popped(int client) { ++m_clients[client].room; }
-    // Beats that must leave before what is asked for has room.
-    int64_t lacking(int client) const {
-        const Client& asking = m_clients[client];
-        return asking.asks_from < NEVER ? asking.beats - asking.room : 0;
-    }
 
     bool idle(Cycle now) const { return m_address_from > now && m_order.level(now) == 0; }
 
@@ -100,7 +94,7 @@ class Bus {
   private:
     struct Client {
         Cycle asks_from = NEVER;
-        int64_t beats = 0, room = 0;
+        int64_t beats = 0;
         BufferedQueue<Nothing> data{0};
     };
     struct Burst {
@@ -156,9 +150,8 @@ class Bus {
         for (int step = 1; step <= CLIENTS; ++step) {
             int number = (m_last + step) % CLIENTS;
             Client& client = m_clients[number];
-            if (client.asks_from > now || client.beats - 1 >= client.room) continue;
+            if (client.asks_from > now) continue;
             client.asks_from = NEVER;
-            client.room -= client.beats;
             m_last = number;
             m_asked = {0, client.beats, number};
             m_address_from = now + 1;
@@ -176,7 +169,7 @@ class Bus {
             at = std::max(now + 1, m_reads.front().due);
         if (m_address_from < NEVER) return now + 1;
         for (const Client& client : m_clients)
-            if (client.asks_from < NEVER && client.beats - 1 < client.room) return now + 1;
+            if (client.asks_from < NEVER) return now + 1;
         return at;
     }
 

@@ -11,7 +11,7 @@ class LayerNorm {
   public:
     explicit LayerNorm(const Design& design)
         : m_design(design), m_gearbox(design.bus_bytes, isa::NORM_CHANNEL_BYTES * design.lanes),
-          m_words(design.words_waiting, design.word), m_row_words(design.norm_room),
+          m_words(design.words_waiting, design.word), m_row_words(design.norm_room), m_head(1, 1),
           m_statistics(design.norm_statistics), m_codes(design.norm_codes) {}
 
     // Whether a word of the code buffer is offered for writing in this cycle, asked after `tick`.
@@ -104,13 +104,17 @@ class LayerNorm {
 
     void normalize(Cycle now) {
         bool moves = !m_codes.stands(now);
-        bool head = m_row_words.available() <= now && m_row_from <= now;
+        bool head = m_head.available() <= now && m_row_from <= now;
         bool ends = head && moves && m_popped == m_beats - 1;
         if (head && moves) {
             bool last = ++m_popped == m_beats;
             m_codes.push(now, last);
-            m_row_words.pop(now);
+            m_head.pop(now);
             if (last) m_popped = 0;
+        }
+        if (m_head.empty() && m_row_words.available() <= now) {
+            m_head.push(now);
+            m_row_words.pop(now);
         }
         // The row's numbers stay until its last word has left; root and quotient work ahead.
         bool takes = m_row_from > now || ends;
@@ -146,6 +150,7 @@ class LayerNorm {
     int64_t m_rows_asked = 0, m_asked = 0, m_entered = 0, m_popped = 0;
     Queue<Nothing> m_words;
     BufferedQueue<Nothing> m_row_words;
+    Queue<Nothing> m_head;       // the word that leaves next
     Pipe<Nothing> m_statistics;  // the last words of rows
     Cycle m_root_until = NEVER, m_quotient_until = NEVER, m_row_from = NEVER;
     Pipe<char> m_codes;

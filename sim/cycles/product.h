@@ -15,7 +15,8 @@ class Product {
     explicit Product(const Design& design)
         : m_design(design), m_words(design.words_waiting, design.word),
           m_sums(design.accumulators), m_totals(design.token_depth),
-          m_outputs(design.requantizer), m_parts(design.cols / design.lanes) {}
+          m_outputs(design.requantizer), m_taken(design.skid_beats, design.skid),
+          m_parts(design.cols / design.lanes) {}
 
     // The bank of the code buffer that is asked for in this cycle, or -1.
     int asks(Cycle now) const {
@@ -85,11 +86,14 @@ class Product {
     // Outputs to the store, totals to the requantizer.
     template <class Machine>
     void give(Machine& machine, Cycle now) {
-        if (m_outputs.offered() <= now && machine.store.ready(machine, now)) {
-            bool retires = m_outputs.front().retires;
-            m_outputs.take(now);
+        if (m_taken.available() <= now && machine.store.ready(machine, now)) {
+            m_taken.pop(now);
             machine.store.accept(machine, now);
-            if (retires) machine.weights.retire(machine, now);
+        }
+        if (m_outputs.offered() <= now && m_taken.writable(now)) {
+            m_taken.push(now);
+            if (m_outputs.front().retires) machine.weights.retire(machine, now);
+            m_outputs.take(now);
         }
         if (m_outputs.stands(now)) return;
         if (m_parts == 1) {
@@ -235,7 +239,8 @@ class Product {
     template <class Machine>
     Cycle next(Machine& machine, Cycle now) const {
         Cycle at = NEVER;
-        if (!m_outputs.empty()) at = std::max(now + 1, m_outputs.offered());
+        if (!m_taken.empty()) at = std::max(now + 1, m_taken.available());
+        if (!m_outputs.empty()) at = std::min(at, std::max(now + 1, m_outputs.offered()));
         if (!m_outputs.stands(now + 1) && m_parts > 1)
             at = std::min(at, std::max(now + 1, m_totals.available()));
         if (uncertain()) return now + 1;
@@ -264,6 +269,7 @@ class Product {
     Pipe<Total> m_sums;
     BufferedQueue<Total> m_totals;
     Pipe<Total> m_outputs;
+    Queue<Nothing> m_taken;
     int64_t m_parts, m_part = 0;
     std::vector<int64_t> m_states;
     int64_t m_row[STATES] = {};

@@ -47,7 +47,7 @@ class Ring {
 };
 
 // A queue of `depth` places whose beats can be taken `latency` cycles after they came: a SyncFIFO
-// (1), the skid registers of a data mover (1), the words of a buffer's reader (2).
+// (1), the skid registers of a data mover (1), the words of a buffer's reader (2 or more).
 template <class T>
 class Queue {
   public:

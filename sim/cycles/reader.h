@@ -84,7 +84,6 @@ class Reader {
 
     void take(Bus& bus, Cycle at) {
         bus.data(m_client).pop(at);
-        bus.popped(m_client);
         const Command& command = m_commands.front();
         m_offered.push(at, command.number);
         --m_owed;
@@ -111,13 +110,11 @@ class Reader {
         return !m_splits;
     }
 
-    // Come back when it can go on with asking: not before as many beats have come as are lacking.
+    // Come back when it can go on with asking.
     template <class Machine>
     void wake(Machine& machine, Cycle now) {
         Bus& bus = machine.bus;
         Part part = READERS[m_client];
-        int64_t lacking = bus.lacking(m_client);
-        if (lacking > 0) machine.poke(BUS, std::max(now + 1, m_taking + lacking));
         if (m_splits && !bus.asks(m_client, now + 1)) {
             bool full = m_bursts == m_design.reader_bursts;
             Cycle at = full ? m_taking + m_burst_left.front() : now + 1;

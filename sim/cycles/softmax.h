@@ -10,7 +10,7 @@ namespace cycles {
 class Softmax {
   public:
     explicit Softmax(const Design& design)
-        : m_scores(design.score_places), m_first(design.softmax_sum),
+        : m_scores(design.score_places), m_head(1, 1), m_first(design.softmax_sum),
           m_constants(design.constants, 1), m_second(design.softmax_code) {}
 
     // Whether a key is taken in this cycle, asked after `tick`.
@@ -22,7 +22,7 @@ class Softmax {
         ++busy;
         machine.poke(SOFTMAX, now + 1);
     }
-    bool idle(Cycle now) const { return m_scores.level(now) == 0; }
+    bool idle(Cycle now) const { return m_scores.level(now) + m_head.level(now) == 0; }
 
     template <class Machine>
     APART void tick(Machine& machine, Cycle now) {
@@ -31,12 +31,16 @@ class Softmax {
             m_second.take(now);
             machine.attention.put_codes(machine, now, last);
         }
-        Cycle key = std::max(m_scores.available(), m_constants.available());
+        Cycle key = std::max(m_head.available(), m_constants.available());
         if (!m_second.stands(now) && key <= now) {
-            bool last = m_scores.front();
+            bool last = m_head.front();
             m_second.push(now, last);
-            m_scores.pop(now);
+            m_head.pop(now);
             if (last) m_constants.pop(now);
+        }
+        if (m_head.empty() && m_scores.available() <= now) {
+            m_head.push(now, m_scores.front());
+            m_scores.pop(now);
         }
         if (m_first.offered() <= now && m_constants.writable(now)) {
             m_first.take(now);
@@ -45,8 +49,9 @@ class Softmax {
         Cycle next = NEVER;
         if (!m_first.empty()) next = std::max(now + 1, m_first.offered());
         if (!m_second.empty()) next = std::min(next, std::max(now + 1, m_second.offered()));
-        key = std::max(m_scores.available(), m_constants.available());
+        key = std::max(m_head.available(), m_constants.available());
         next = std::min(next, std::max(now + 1, key));
+        if (m_head.empty()) next = std::min(next, std::max(now + 1, m_scores.available()));
         machine.poke(SOFTMAX, next);
     }
 
@@ -54,6 +59,7 @@ class Softmax {
 
   private:
     BufferedQueue<char> m_scores;  // whether the key is the last of its row
+    Queue<char> m_head;            // the key that leaves next
     Pipe<Nothing> m_first;         // the last keys of rows
     Queue<Nothing> m_constants;
     Pipe<char> m_second;

@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from ...bit_table import BitTable, PartialBits, read_bits
-from ...config import ARRAY_MAX, AcceleratorConfig, parse_array
+from ...config import ARRAY_MAX, ARRAY_MULTIPLIERS, AcceleratorConfig, parse_array
 from ...errors import ConfigError
 from ...formats import BASES, CODE_WIDTHS, EMBEDDING_MAX
 from ...methods import METHODS
@@ -257,6 +257,7 @@ _CHECKS: dict[str, Check[Value]] = {
     "base": one_of(BASES),
     "array": _array,
     **{name: _field(name) for name in CONFIG},
+    "array_multiplier": one_of(ARRAY_MULTIPLIERS),
     # Tokens of all images of a batch lie side by side.
     "batch": integer(1, EMBEDDING_MAX),
     **{name: _memory(name) for name in MEMORY},

@@ -18,6 +18,7 @@ WIDTHS = ("weights", "activations", "log")
 CONFIG = (
     "rows", "cols", "lanes", "activation_width", "weight_width", "token_depth", "channel_depth",
     "embedding_depth", "code_depth", "residual_depth", "bus_width",
+    "pipeline_stages", "array_multiplier",
 )  # fmt: skip
 """Knobs that are fields of `AcceleratorConfig`."""
 MEMORY = ("read_latency", "write_latency", "extra_latency", "bandwidth", "hold", "seed")

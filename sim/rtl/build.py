@@ -101,7 +101,7 @@ def build_model(
     check_waves(waves)
     sources = [source.read_text(encoding="utf-8") for source in SOURCES]
     flags = [*VERILATE, *DEFINES, *COMPILE, OPTIMIZE, SLOW, f"waves={waves}", *tuning(cxx)]
-    common = digest(name, *sources, *flags, _identity(cxx))
+    common = digest(name, *sources, *flags, tools(cxx))
 
     def design() -> tuple[str, Ports]:
         made = component() if callable(component) else component
@@ -146,7 +146,7 @@ def _compile(folder: Path, text: str, ports: Ports, name: str, waves: str, cxx: 
     (folder / "top.v").write_text(text, encoding="utf-8")
     (folder / "glue.h").write_text(header(ports), encoding="utf-8")
     (folder / PORTS).write_text(json.dumps(ports), encoding="utf-8")
-    objects = _runtime(waves, cxx)
+    objects = runtime(waves, cxx)
     trace = [f"--trace-{waves}"] if waves else []
     verilate([*VERILATE, *trace, "--top-module", name, "--Mdir", "obj", "top.v"], folder)
     include = [f"-I{path}" for path in (folder / "obj", folder, HERE, toolchain.HERE)]
@@ -158,7 +158,7 @@ def _compile(folder: Path, text: str, ports: Ports, name: str, waves: str, cxx: 
     for part, (level, sources) in parts.items():
         lines = "".join(f'#include "{source}"\n' for source in sources)
         (folder / f"{part}.cpp").write_text(lines, encoding="utf-8")
-        command = [cxx, level, *_flags(waves, cxx), *include, "-c", f"{part}.cpp"]
+        command = [cxx, level, *runtime_flags(waves, cxx), *include, "-c", f"{part}.cpp"]
         run_tool([*command, "-o", f"{part}.o"], folder)
     link = [cxx, "-shared", "-pthread", *(f"{part}.o" for part in parts), *objects]
     run_tool([*link, *WAVES.get(waves, ()), "-o", LIBRARY], folder)
@@ -195,24 +195,26 @@ def _link_fst(cxx: str) -> None:
         run_tool([cxx, *flags, "-o", "test.so"], Path(folder))
 
 
-def _identity(cxx: str) -> str:
+def tools(cxx: str) -> str:
+    """What a build depends on beside its sources and flags."""
     return toolchain.identity(cxx, *verilator_identity())
 
 
-def _runtime(waves: str, cxx: str) -> list[str]:
+def runtime(waves: str, cxx: str) -> list[str]:
     """Verilator's own run time, compiled: it is the same for every design."""
-    flags, names = _flags(waves, cxx), RUNTIME + ((f"verilated_{waves}_c",) if waves else ())
+    flags, names = runtime_flags(waves, cxx), RUNTIME + ((f"verilated_{waves}_c",) if waves else ())
 
     def make(folder: Path) -> None:
         for name in names:
             source = str(verilator() / "include" / f"{name}.cpp")
             run_tool([cxx, OPTIMIZE, *flags, "-c", source, "-o", f"{name}.o"], folder)
 
-    folder = cached(f"runtime-{digest(*flags, _identity(cxx))}", make)
+    folder = cached(f"runtime-{digest(*flags, tools(cxx))}", make)
     return [str(folder / f"{name}.o") for name in names]
 
 
-def _flags(waves: str, cxx: str) -> list[str]:
+def runtime_flags(waves: str, cxx: str) -> list[str]:
+    """Flags for all that includes Verilator's headers."""
     include = verilator() / "include"
     trace = [f"-DVM_TRACE={int(bool(waves))}"]
     trace += [f"-DVM_TRACE_{kind.upper()}={int(kind == waves)}" for kind in WAVES]

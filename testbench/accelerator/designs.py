@@ -39,8 +39,10 @@ NARROW = AcceleratorConfig(
     code_depth=1 << 12,
     residual_depth=1 << 11,
     bus_width=32,
+    pipeline_stages=2,
 )
-"""Takes pixels and the patch embedding's weights as two digits each."""
+"""Takes pixels and the patch embedding's weights as two digits each; its long paths have a register
+more than those of `WIDE`."""
 
 
 def covering(artifacts: Sequence[Artifact], array: str, **fields: int) -> AcceleratorConfig:

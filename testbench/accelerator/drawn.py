@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rootshift.artifact import Artifact
 from rootshift.buffers import residual_words
-from rootshift.config import BUS_WIDTHS, CODE_BANKS, AcceleratorConfig
+from rootshift.config import BUS_WIDTHS, CODE_BANKS, PIPELINE_STAGES, AcceleratorConfig
 from rootshift.errors import ConfigError, ProgramError
 from rootshift.hw.compiler import compile_program
 from rootshift.program import Program
@@ -35,6 +35,7 @@ class Pair:
     array: tuple[int, int]
     lanes: int
     bus_width: int
+    stages: int
     spare: tuple[int, int]
     room: tuple[int, ...]
     images: int
@@ -65,6 +66,7 @@ class Pair:
             **more,
             lanes=self.lanes,
             bus_width=self.bus_width,
+            pipeline_stages=self.stages,
             activation_width=min(CODES[1], found.activation_width + self.spare[0]),
             weight_width=min(CODES[1], found.weight_width + self.spare[1]),
         )
@@ -125,6 +127,7 @@ def pairs(draw: st.DrawFn, most_side: int = 12) -> Pair:
         array=(rows, cols),
         lanes=draw(st.sampled_from([n for n in range(1, most + 1) if most % n == 0])),
         bus_width=draw(st.sampled_from(BUS_WIDTHS)),
+        stages=draw(st.sampled_from(PIPELINE_STAGES)),
         spare=(draw(integers(0, 3)), draw(integers(0, 3))),
         room=tuple(draw(st.one_of(st.just(0), integers(1, 70))) for _ in range(5)),
         images=batch * draw(integers(1, 2)),

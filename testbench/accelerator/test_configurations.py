@@ -1,6 +1,6 @@
 """Every tensor of whole inferences on RTL equals golden: arrays, buses, widths and memories."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -62,6 +62,19 @@ class TestNarrowHardware:
         artifact, pixels = drawn(2, SIZES["heads fill no word"], "W4A4", NARROW.base, 2)
         proof = Proof(artifact, NARROW, pixels, norm_bands=3)
         proof.check(proof.run())
+
+
+def test_the_most_stages_of_long_paths() -> None:
+    """Three registers each; `WIDE` has one, and `NARROW` two."""
+    artifact, pixels = drawn(4, SIZES["registers and mean"], "W4A4", NARROW.base, 2)
+    prove(artifact, replace(NARROW, pipeline_stages=3), pixels)
+
+
+def test_an_array_of_dsp_blocks() -> None:
+    """Values, and every cycle of the model, with two products in each block."""
+    artifact = digits("W4A4")
+    config = replace(covering([artifact], "8x8"), array_multiplier="dsp")
+    assert prove(artifact, config, digits_pixels(artifact, 2)).compared > 100_000
 
 
 def every_memory(proof: Proof, key: int) -> list[Comparison]:

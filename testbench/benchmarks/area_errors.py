@@ -21,7 +21,8 @@ def main() -> None:
         f"{len(runs)} runs, {runs[0].yosys}, {sum(run.seconds for run in runs) / 60:.0f} minutes."
     )
     for family in FAMILIES:
-        print("\n".join(["", *unit_table(runs, family)]))
+        if any(run.family == family for run in runs):
+            print("\n".join(["", *unit_table(runs, family)]))
     print("\n".join(["", *whole_table(runs)]))
 
 

@@ -1,15 +1,15 @@
 """The synthesis runs that the area model is fitted to, and those that are held out of the fit.
 
     pip install --constraint constraints.txt ".[synthesis]"
-    python testbench/benchmarks/area_runs.py [--units NAME ...] [--family ecp5 xc7] [--jobs N] \\
-        [--runs N] [--clock N] [--whole] [--file FILE]
+    python testbench/benchmarks/area_runs.py [--units NAME ...] [--family ecp5 xc7 xcup] \\
+        [--jobs N] [--runs N] [--clock N] [--whole] [--file FILE]
 
 Makes the runs that `sim/area/runs.csv` lacks (or another `--file`), each of one unit by itself,
 flat, with all its ports. An interrupted call goes on where it was; `area_errors.py` prints the
 model's errors. `--runs` takes the first runs of each unit alone; `--clock` places and routes the
-smallest N to fit on ECP5, and half as many of those held out (delays on 7-series come with each
-run); `--whole` makes whole designs in place of units. What is counted how: `open_synthesis.py`;
-what is modelled how: `docs/area.md`.
+smallest N to fit on ECP5, and half as many of those held out (delays on the others come with each
+run); `--whole` makes whole designs in place of units. What is counted how:
+`hw/synthesis/families.py`; what is modelled how: `docs/area.md`.
 """
 
 import argparse
@@ -26,10 +26,13 @@ from open_synthesis import implement, version
 from unit_sizes import units_of
 
 from rootshift.config import AcceleratorConfig
+from rootshift.errors import ToolError
 from rootshift.hw.top import Accelerator
 from rootshift.sim.area.runs import RUNS, WHOLE, Run, read_runs, write_runs
 
-FLOWS = {"ecp5": "ecp5-lut4", "xc7": "xc7"}
+FLOWS = {"ecp5": "ecp5-lut4", "xc7": "xc7", "xcup": "xcup"}
+FITTED = ("ecp5", "xc7")
+"""Families with a fit of their own; runs of others are all held out."""
 DSP_UNITS = ("requantizer", "layernorm", "attention")
 """Units with a multiplier of more than 8 bits, whose multipliers become DSP blocks."""
 ARRAY = "*gemm.array*"
@@ -41,7 +44,7 @@ def main() -> None:
     """Make what lacks."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--units", nargs="+", choices=UNITS, default=list(UNITS), metavar="NAME")
-    parser.add_argument("--family", nargs="+", choices=FLOWS, default=list(FLOWS))
+    parser.add_argument("--family", nargs="+", choices=FLOWS, default=list(FITTED))
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--runs", type=int, help="of each unit; all where it is left out")
     parser.add_argument("--clock", type=int, default=0, help="of each unit, placed on ECP5")
@@ -56,7 +59,7 @@ def main() -> None:
     def work(job: Job) -> None:
         try:
             run = measure(job, yosys)
-        except RuntimeError as error:
+        except ToolError as error:
             print(f"{job[0]} {job[1]} {job[2]}: {error}", file=sys.stderr, flush=True)
             return
         with lock:
@@ -74,7 +77,7 @@ def wanted(options: argparse.Namespace) -> Iterator[Job]:
     if options.whole:
         for number, config in enumerate(WHOLE_DESIGNS):
             for family in options.family:
-                clock = family == "xc7" or number < options.clock
+                clock = family != "ecp5" or number < options.clock
                 yield WHOLE, family, config, "held_out", clock
         return
     samples = {unit: list(islice(sample(unit), options.runs)) for unit in options.units}
@@ -85,7 +88,8 @@ def wanted(options: argparse.Namespace) -> Iterator[Job]:
                 continue
             config, split = found[number]
             for family in options.family:
-                yield unit, family, config, split, family == "xc7" or config in placed[unit]
+                clock = family != "ecp5" or config in placed[unit]
+                yield unit, family, config, split if family in FITTED else "held_out", clock
 
 
 def smallest(found: list[tuple[AcceleratorConfig, str]], count: int) -> Iterator[AcceleratorConfig]:
@@ -113,9 +117,11 @@ def measure(job: Job, yosys: str) -> Run:
     unit, family, config, split, clock = job
     start = time.monotonic()
     if unit == WHOLE:
-        component, dsp, soft = Accelerator(config=config), True, ARRAY
+        soft = "" if config.array_multiplier == "dsp" else ARRAY
+        component, dsp = Accelerator(config=config), True
     else:
-        component, dsp, soft = units_of(config)[unit], unit in DSP_UNITS, ""
+        dsp = unit in DSP_UNITS or (unit == "array" and config.array_multiplier == "dsp")
+        component, soft = units_of(config)[unit], ""
     area, delay = implement(component, FLOWS[family], dsp=dsp, soft=soft, delay=clock)
     return Run(
         unit=unit,

@@ -67,6 +67,14 @@ BEYOND = {
 }
 """Larger arrays than any in the fit (rows, cols, activations, weights), always held out."""
 
+DSP_ARRAYS = (
+    (8, 8, 4, 4, "fit"),
+    (12, 4, 8, 8, "fit"),
+    (8, 12, 4, 6, "held_out"),
+)
+"""Arrays of DSP blocks, with two products in each and with one (rows, cols, activations, weights),
+and the split of each."""
+
 WHOLE_DESIGNS = (
     AcceleratorConfig(
         rows=4,
@@ -127,6 +135,10 @@ def sample(unit: str) -> Iterator[tuple[AcceleratorConfig, str]]:
     for rows, cols, activations, weights in BEYOND.get(unit, []):
         widths = {"activation_width": activations, "weight_width": weights}
         yield replace(REST, rows=rows, cols=cols, lanes=8, **widths), "held_out"
+    for rows, cols, activations, weights, split in DSP_ARRAYS if unit == "array" else ():
+        widths = {"activation_width": activations, "weight_width": weights}
+        array = replace(REST, rows=rows, cols=cols, lanes=4, array_multiplier="dsp")
+        yield replace(array, **widths), split
 
 
 def _draw(unit: str, count: int, names: tuple[str, ...]) -> Iterator[AcceleratorConfig]:

@@ -4,7 +4,7 @@
     python testbench/benchmarks/attention_area.py [--sizes 8 16] [--values 4 5] [--json FILE]
 
 Yosys maps each design to ECP5 and to 7-series without DSP blocks; prints markdown tables. What is
-counted how: `open_synthesis.py`.
+counted how: `hw/synthesis/families.py`.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from amaranth.lib import wiring
 from multiplier_array import MultiplierArray
 from open_synthesis import synthesize, version
 
+from rootshift.errors import ToolError
 from rootshift.hw.attention_buckets import AttentionBuckets
 from rootshift.hw.log_codes import LogCodes
 
@@ -90,8 +92,8 @@ def measure(designs: list[Design], jobs: int) -> list[dict[str, Any]]:
     def one(design: Design) -> dict[str, Any]:
         try:
             area = synthesize(design.make(), design.target)
-        except RuntimeError as error:
-            raise RuntimeError(f"{design.name} for {design.target}: {error}") from error
+        except ToolError as error:
+            raise ToolError(f"{design.name} for {design.target}: {error}") from error
         print(f"{design.name} {design.size} {design.target}: {area}", file=sys.stderr, flush=True)
         cells = design.size**2
         return {
@@ -99,7 +101,7 @@ def measure(designs: list[Design], jobs: int) -> list[dict[str, Any]]:
             "target": design.target,
             "size": design.size,
             "value_width": design.value_width,
-            **area._asdict(),
+            **asdict(area),
             "lut_per_cell": round(area.lut / cells, 2),
             "ff_per_cell": round(area.ff / cells, 2),
         }

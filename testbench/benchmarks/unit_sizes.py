@@ -7,7 +7,7 @@
 Prints a markdown table per size. Each unit is synthesized by itself, flat, with all its ports:
 first to generic cells (multipliers, bits of registers and memories), then to ECP5, where all
 multipliers but the array's become DSP blocks; `--no-dsp` maps those to LUTs as well, which takes
-several times as long. What is counted how: `open_synthesis.py`. The few gates of `hw/top.py`
+several times as long. What is counted how: `hw/synthesis/families.py`. The few gates of `hw/top.py`
 between the units are not counted.
 """
 
@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +105,9 @@ def measure(name: str, unit: wiring.Component, no_dsp: bool) -> dict[str, Any]:
     generic = parts(unit)
     wide = [key for key in generic.multipliers if int(key.split(" x ")[0]) > NARROW]
     area = synthesize(unit, TARGET, dsp=bool(wide))
-    row = {**generic._asdict(), "ecp5": area._asdict()}
+    row = {**generic._asdict(), "ecp5": asdict(area)}
     if no_dsp:
-        row["ecp5_no_dsp"] = (synthesize(unit, TARGET) if wide else area)._asdict()
+        row["ecp5_no_dsp"] = asdict(synthesize(unit, TARGET) if wide else area)
     print(f"{name}: {row}", file=sys.stderr, flush=True)
     return row
 

@@ -27,6 +27,9 @@ HARDWARE = {
     name: value for name, value in asdict(WIDE).items() if name not in ("log_width", "base")
 }
 """A design that other tests have built as well."""
+FIELDS = "\n".join(
+    f"{name} = {json.dumps(value)}" for name, value in HARDWARE.items() if name != "token_depth"
+)
 SPACE = f"""
 [model]
 name = "digits"
@@ -34,7 +37,7 @@ name = "digits"
 first = 32
 few = 8
 [hardware]
-{chr(10).join(f"{name} = {value}" for name, value in HARDWARE.items() if name != "token_depth")}
+{FIELDS}
 token_depth = [{WIDE.token_depth}, 8]
 batch = 2
 [memory]

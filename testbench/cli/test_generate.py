@@ -1,14 +1,17 @@
 """`rootshift generate`: Verilog, program, C driver and vectors, written whole or not at all."""
 
+import json
 import os
 import re
+import zlib
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rootshift import csr_text, isa_text, program_text
+from rootshift import csr, csr_text, isa_text, memory_images, program_text
 from rootshift.artifact import Artifact
 from rootshift.artifact_outputs import Output
 from rootshift.config import AcceleratorConfig
@@ -25,9 +28,15 @@ FILES = {
     "config.toml",
     "driver/rootshift.c",
     "driver/rootshift.h",
+    "driver/rootshift.json",
+    "driver/rootshift_pynq.py",
     "include/rootshift_csr.h",
     "include/rootshift_isa.h",
     "include/rootshift_program.h",
+    "memory/memory_map.json",
+    "memory/memory_map.md",
+    "memory/program.hex",
+    "memory/program.mem",
     "program/map.json",
     "program/program.asm",
     "program/program.bin",
@@ -96,9 +105,79 @@ def test_the_program_and_its_headers_are_of_the_model(
 
 def test_the_driver_is_the_one_of_the_package(generated: tuple[Path, Outcome]) -> None:
     folder = resources.files("rootshift.hw") / "driver"
-    there = {f"driver/{path.name}": path.read_bytes() for path in folder.iterdir()}
-    assert there.items() <= files(generated[0]).items()
-    assert there.keys() == {name for name in FILES if name.startswith("driver/")}
+    copied = {name for name in FILES if name.startswith("driver/")} - {"driver/rootshift.json"}
+    there = files(generated[0])
+    for name in copied:
+        assert there[name] == (folder / name.removeprefix("driver/")).read_bytes(), name
+
+
+def test_the_description_for_python_is_of_the_program(
+    generated: tuple[Path, Outcome], digits: Path
+) -> None:
+    """The same numbers as in the C headers."""
+    out, artifact = generated[0], Artifact.load(digits)
+    told = json.loads((out / "driver" / "rootshift.json").read_text())
+    program = Program.load(out / "program")
+    assert told["config"] == list(csr.pack_config(program.config))
+    assert told["bytes"] == len(program.image)
+    assert told["adler32"] == zlib.adler32(program.image)
+    assert (told["images"], tuple(told["shape"])) == (1, artifact.preprocessing.shape)
+    assert told["output"] == asdict(program.output)
+    assert told["input"] == asdict(program.input)
+    assert told["logit_step"] == artifact.operators[-1].scale
+    constants = csr_text.c_constants()
+    for name, register in told["registers"].items():
+        assert constants[f"ROOTSHIFT_{name}_OFFSET"] == register["offset"]
+        assert constants[f"ROOTSHIFT_{name}_WORDS"] == register["words"]
+        for field, place in register["fields"].items():
+            word, low = divmod(place["bit"], 32)
+            half = "_LOW" if place["width"] > 32 else ""
+            prefix = f"ROOTSHIFT_{name}_{field.upper()}"
+            assert constants[f"{prefix}{half}_OFFSET"] == register["offset"] + 4 * word
+            assert half or constants[f"{prefix}_SHIFT"] == low
+            for value, number in place.get("values", {}).items():
+                assert constants[f"{prefix}_{value.upper()}"] == number
+    registers = {register.name: len(register.fields) for register in csr.REGISTERS}
+    assert {name: len(r["fields"]) for name, r in told["registers"].items()} == registers
+
+
+def test_memory_images_lie_where_they_are_asked_for(
+    digits: Path, tmp_path: Path, quick: None
+) -> None:
+    def made(*words: object) -> dict[str, bytes]:
+        assert invoke("generate", digits, "--out", tmp_path, *words).code == 0
+        return files(tmp_path)
+
+    before = made()
+    assert json.loads(before["memory/memory_map.json"])["address"] == 0
+    after = made("--address", "0x10000000")
+    assert {name for name in after if after[name] != before[name]} == {
+        "memory/memory_map.json",
+        "memory/memory_map.md",
+        "memory/program.hex",
+    }
+    assert json.loads(after["memory/memory_map.json"])["address"] == 0x1000_0000
+    assert made("--address", "268435456") == after
+    program = Program.load(tmp_path / "program")
+    for name, content in memory_images.files(program, 0x1000_0000).items():
+        assert after[f"memory/{name}"] == content
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("here", "argument --address: must be a number such as 0x10000000, not 'here'"),
+        ("", "argument --address: must be a number such as 0x10000000, not ''"),
+        ("0x10", "address must be a multiple of 4096, not 0x10"),
+        ("-4096", "address must be a multiple of 4096, not -0x1000"),
+        ("0x100000000", "address must be at most 0x"),
+    ],
+)
+def test_addresses_that_cannot_be_are_named(
+    digits: Path, elsewhere: Path, quick: None, address: str, message: str
+) -> None:
+    assert message in refused("generate", digits, "--out", "o", f"--address={address}")
+    assert not (elsewhere / "o").exists()
 
 
 def test_nothing_depends_on_place_or_time(generated: tuple[Path, Outcome]) -> None:
@@ -121,7 +200,8 @@ def test_a_second_run_writes_nothing(
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
     assert invoke(*words).out == (
         f"Verilog of a 2x3 array and a program of {first['commands']} commands, "
-        f"{first['program_bytes']} bytes; 12 files in all, 0 new or changed -> {tmp_path / 'out'}\n"
+        f"{first['program_bytes']} bytes; {len(FILES)} files in all, 0 new or changed -> "
+        f"{tmp_path / 'out'}\n"
     )
 
 
@@ -218,6 +298,8 @@ def test_what_else_is_in_the_directory_stays(saved: Path, tmp_path: Path, quick:
         "hw.compiler.compile_program",
         "hw.verilog.convert",
         "program_text.c_header_text",
+        "program_text.json_text",
+        "memory_images.files",
         "sim.golden.model.GoldenModel.run",
         "program.Program.files",
     ],
@@ -265,7 +347,7 @@ def test_names_of_operators_reach_no_file_name(saved: Path, tmp_path: Path, quic
     assert invoke("generate", tmp_path / "evil", "--out", tmp_path / "x" / "o").code == 0
     after = files(tmp_path)
     assert after.keys() - before.keys() == {f"x/o/{name}" for name in FILES}
-    for name in FILES - {"program/map.json"}:
+    for name in FILES - {"program/map.json", "memory/memory_map.json", "memory/memory_map.md"}:
         assert b"escaped" not in after[f"x/o/{name}"], name
 
 

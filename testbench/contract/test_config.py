@@ -29,6 +29,12 @@ LIMITS = {
     "embedding_depth": (1, 4096),
     "code_depth": (4, 1 << 20),
     "residual_depth": (1, 1 << 20),
+    "pipeline_stages": (1, 3),
+}
+CHOICES = {
+    "base": ["sqrt2", "2"],
+    "bus_width": [32, 64, 128],
+    "array_multiplier": ["lut", "dsp"],
 }
 
 
@@ -43,13 +49,12 @@ def configs(draw: st.DrawFn) -> AcceleratorConfig:
     common = gcd(sizes["rows"], sizes["cols"])
     sizes["lanes"] = draw(st.sampled_from([n for n in range(1, common + 1) if common % n == 0]))
     sizes["code_depth"] -= sizes["code_depth"] % 4
-    choices = {"base": ["sqrt2", "2"], "bus_width": [32, 64, 128]}
-    chosen = {name: draw(st.sampled_from(values)) for name, values in choices.items()}
+    chosen = {name: draw(st.sampled_from(values)) for name, values in CHOICES.items()}
     return AcceleratorConfig(**sizes, **chosen)
 
 
 def test_every_field_has_a_limit_here() -> None:
-    assert {field.name for field in fields(AcceleratorConfig)} == {*LIMITS, "base", "bus_width"}
+    assert {field.name for field in fields(AcceleratorConfig)} == {*LIMITS, *CHOICES}
 
 
 @explored(50)

@@ -167,7 +167,10 @@ def test_config_reads_back(config: AcceleratorConfig) -> None:
     words = pack_config(config)
     assert unpack_config(words) == config
     named = unpack("CONFIG", words)
-    expected = asdict(config) | {"base": ["sqrt2", "2"].index(config.base)}
+    expected = asdict(config) | {
+        "base": ["sqrt2", "2"].index(config.base),
+        "array_multiplier": ["lut", "dsp"].index(config.array_multiplier),
+    }
     assert named == expected
 
 

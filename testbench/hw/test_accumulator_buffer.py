@@ -4,6 +4,7 @@ import cocotb
 import numpy as np
 import pytest
 
+from rootshift import latency
 from rootshift.hw.accumulator_buffer import AccumulatorBuffer
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.harness import Bench
@@ -17,11 +18,12 @@ def gemm_order(tokens: np.ndarray, tiles: int) -> tuple[np.ndarray, np.ndarray, 
 
 
 def orders(rng: np.random.Generator, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """GEMMs of all tokens, of one token (the same address in each cycle), of two in turn."""
+    """GEMMs of all tokens, of one (the same address in each cycle), of two and three in turn."""
     parts = [
         gemm_order(np.arange(depth), 3),
         gemm_order(rng.integers(0, depth, 1), 9),
         gemm_order(rng.permutation(depth)[:2], 5),
+        gemm_order(rng.permutation(depth)[:3], 4),
         gemm_order(rng.permutation(depth), 1),
         gemm_order(rng.permutation(depth)[: max(1, depth // 2)], 4),
     ]
@@ -77,22 +79,26 @@ async def totals_equal_model(dut):
             bench.compare(what, got["o"][field].reshape(values.shape), values)
         if (idle, pressure) == ("always", "always"):
             accepted = np.array(bench.sources["i"].cycles)
-            latency = np.array(bench.sinks["o"].cycles) - accepted[last]
-            bench.compare("latency", latency, np.full(count, AccumulatorBuffer.LATENCY))
+            took = np.array(bench.sinks["o"].cycles) - accepted[last]
+            bench.compare("latency", took, np.full(count, latency.accumulators(p["stages"])))
             bench.compare("one beat per cycle", np.diff(accepted), np.ones(len(accepted) - 1))
 
 
 CONFIGS = [
-    # depth, cols, in, acc, sum in, sum acc, tag; activation width, weight width, digits of each
-    (16, 4, 10, 16, 6, 12, 5, 8, 8, 1, 1),
-    (197, 16, 12, 32, 8, 16, 8, 4, 4, 2, 2),
-    (7, 5, 20, 20, 12, 12, 1, 3, 5, 3, 2),
-    (1, 1, 20, 32, 12, 22, 3, 6, 4, 1, 2),
-    (9, 3, 9, 30, 7, 20, 0, 3, 3, 3, 3),
+    # depth, cols, in, acc, sum in, sum acc, tag; activation width, weight width, digits of each;
+    # stages
+    (16, 4, 10, 16, 6, 12, 5, 8, 8, 1, 1, 1),
+    (16, 4, 10, 16, 6, 12, 5, 8, 8, 1, 1, 2),
+    (197, 16, 12, 32, 8, 16, 8, 4, 4, 2, 2, 1),
+    (197, 4, 12, 32, 8, 16, 8, 4, 4, 2, 2, 2),
+    (7, 5, 20, 20, 12, 12, 1, 3, 5, 3, 2, 3),
+    (1, 1, 20, 32, 12, 22, 3, 6, 4, 1, 2, 1),
+    (1, 1, 20, 32, 12, 22, 3, 6, 4, 1, 2, 2),
+    (9, 3, 9, 30, 7, 20, 0, 3, 3, 3, 3, 1),
 ]
 NAMES = [
     "depth", "cols", "in_width", "acc_width", "sum_in_width", "sum_acc_width", "tag_width",
-    "activation_width", "weight_width", "activation_digits", "weight_digits",
+    "activation_width", "weight_width", "activation_digits", "weight_digits", "stages",
 ]  # fmt: skip
 
 
@@ -116,6 +122,7 @@ def test_totals_equal_model(values):
         ({"weight_width": 9}, "weight_width must be 3 to 8, not 9"),
         ({"activation_digits": 0}, "activation_digits must be 1 to 3, not 0"),
         ({"weight_digits": 4}, "weight_digits must be 1 to 3, not 4"),
+        ({"stages": 0}, "stages must be 1 to 3, not 0"),
     ],
 )
 def test_parameters_out_of_range(wrong, message):

@@ -6,8 +6,8 @@ import pytest
 
 from rootshift.formats import zero_code
 from rootshift.hw.attention_unit import AttentionUnit
-from rootshift.hw.word_buffer import WordBuffer
 from rootshift.isa import WORD_ADDRESS_WIDTH
+from rootshift.latency import word_buffer
 from rootshift.sim.golden.shift_attention import shift_attention
 from rootshift.testbench.hw import layout
 from rootshift.testbench.hw.bench import simulate
@@ -194,10 +194,10 @@ async def commands_take_the_documented_cycles(dut):
         done = np.array([cycle for cycle, row in rows.items() if row[2]])
         bench.compare("last key to done", done - taken[:, -1], np.full(2, design.latency(queries)))
         bench.compare("next command", began[1], done[0] + 1)
-        bench.compare("command to key", taken[1, 0] - began[1], 1 + WordBuffer.LATENCY)
+        bench.compare("command to key", taken[1, 0] - began[1], 1 + word_buffer(1))
         # The second command's log codes have come meanwhile: only the port makes it wait.
         stalled = [cycle for cycle, row in rows.items() if row[1] and cycle > began[1]]
-        bench.compare("stall", len(stalled), WordBuffer.LATENCY)
+        bench.compare("stall", len(stalled), word_buffer(1))
         bench.results[f"{queries} queries"] = {"command": int(done[1] - began[1])}
 
 

@@ -12,14 +12,18 @@ from rootshift.hw import verilog
 from rootshift.hw.accumulator_buffer import AccumulatorBuffer
 from rootshift.hw.attention_unit import AttentionUnit
 from rootshift.hw.axi_bursts import BurstSplitter
+from rootshift.hw.block_memory import BlockMemory
+from rootshift.hw.bus_access import BusSwitch, MemoryAccess, RegisterAccess
 from rootshift.hw.code_store import CodeStore
 from rootshift.hw.column_reader import ColumnReader
 from rootshift.hw.csr import CsrBank
 from rootshift.hw.fetch_unit import FetchUnit
+from rootshift.hw.frames import FrameReceiver
 from rootshift.hw.gearbox import Gearbox
 from rootshift.hw.gelu_table import GeluTable
 from rootshift.hw.gemm import Gemm
 from rootshift.hw.gemm_unit import GemmUnit
+from rootshift.hw.host_link import HostLink
 from rootshift.hw.layernorm import LayerNorm
 from rootshift.hw.layernorm_unit import LayerNormUnit
 from rootshift.hw.log2_softmax import Log2Softmax
@@ -46,9 +50,12 @@ from rootshift.hw.stream_fill import StreamFill
 from rootshift.hw.systolic_array import SystolicArray
 from rootshift.hw.top import Accelerator
 from rootshift.hw.total_queue import TotalQueue
+from rootshift.hw.uart import UartReceiver, UartTransmitter
 from rootshift.hw.weight_unit import WeightUnit
+from rootshift.hw.word_bank import WordBank
 from rootshift.hw.word_buffer import WordBuffer
 from rootshift.hw.write_dma import WriteDma
+from rootshift.testbench.hw.compiled import built, model
 from rootshift.testbench.hw.verilate import lint
 
 UNITS = [
@@ -86,11 +93,14 @@ UNITS = [
         lanes=2,
         drains=2,
     ),
+    lambda: BlockMemory(init=bytes(500), addr_width=40, data_width=64),
+    lambda: BusSwitch(addr_width=40, data_width=64),
     lambda: BurstSplitter(addr_width=32, data_width=64, burst=16, beats_width=20, carry=3),
     lambda: CodeStore(lanes=4, places=2, code_width=4),
     lambda: ColumnReader(word_width=12),
     lambda: CsrBank(config=AcceleratorConfig()),
     lambda: FetchUnit(bus_width=64),
+    lambda: FrameReceiver(lengths={1: 0, 2: 5}, timeout=100),
     lambda: Gearbox(in_bytes=8, out_bytes=12),
     lambda: Gemm(
         rows=4,
@@ -106,11 +116,19 @@ UNITS = [
     ),
     lambda: GemmUnit(rows=4, code_width=4, depth=20, activation_digits=2, weight_digits=2),
     lambda: GeluTable(lanes=4, code_width=4),
+    lambda: HostLink(
+        program=built(model(), array="2x2"),
+        identity=bytes(8),
+        addr_width=40,
+        data_width=64,
+        timeout=100,
+    ),
     lambda: LayerNorm(lanes=4, depth=30, code_width=4),
     lambda: LayerNormUnit(rows=8, lanes=4, depth=30, code_width=4, bus_width=64),
     lambda: Log2Softmax(lanes=4, depth=20, code_width=4, base="sqrt2"),
     lambda: LogCodeBuffer(cols=4, code_width=4, depth=20, tag_width=3),
     lambda: LogitWriter(lanes=4, bus_width=64, addr_width=40),
+    lambda: MemoryAccess(addr_width=40, data_width=64),
     lambda: MeanPool(lanes=4),
     lambda: OutputSteps(parts=2, places=4),
     lambda: ParameterBanks(cols=6, lanes=3, records=8),
@@ -118,6 +136,7 @@ UNITS = [
     lambda: ReadArbiter(clients=3, addr_width=40, data_width=64),
     lambda: ReadDma(addr_width=40, data_width=64),
     lambda: ReciprocalRoot(tag_width=8, digits=2),
+    lambda: RegisterAccess(addr_width=12),
     lambda: Requantizer(lanes=4, groups=4),
     lambda: ResidualAdd(lanes=4),
     lambda: ResidualStore(lanes=4, bus_width=64),
@@ -132,7 +151,10 @@ UNITS = [
     lambda: StoreUnit(rows=8, cols=12, lanes=4, code_width=4, bus_width=64, depth=16),
     lambda: StreamFill(bus_bytes=8, piece_bytes=6, count_width=20),
     lambda: SystolicArray(rows=4, cols=5, activation_width=4, weight_width=6),
+    lambda: UartReceiver(clock=50_000_000, baud=3_000_000),
+    lambda: UartTransmitter(clock=50_000_000, baud=3_000_000),
     lambda: WeightUnit(rows=4, cols=6, lanes=3, weight_width=6, code_width=4, bus_width=128),
+    lambda: WordBank(depth=4500, word_width=16, parts=4, stages=3),
     lambda: WordBuffer(depth=64, word_width=16, parts=4, banks=4, readers=("x",), writers=("x",)),
     lambda: WriteDma(addr_width=40, data_width=64),
     lambda: TotalQueue(depth=16, cols=6, lanes=2, acc_width=20, sum_width=12),
@@ -182,4 +204,5 @@ def test_verilog_is_clean(unit):
     assert ".py" not in text
     lines = re.findall(r"^  (input|output) (?:signed )?(?:\[(\d+):0\] )?(\w+);", text, re.M)
     ports = {port: (kind[0], int(top or 0) + 1) for kind, top, port in lines}
-    assert ports == verilog.ports(unit)
+    clock = {} if "posedge" in text else dict.fromkeys(("clk", "rst"), ("i", 1))
+    assert ports | clock == verilog.ports(unit)

@@ -136,28 +136,30 @@ async def digits_at_full_speed(dut):
 
 
 CONFIGS = [
-    # rows, cols, activation width, weight width, digits of each, lanes
-    (4, 4, 4, 4, 2, 2, 4),
-    (8, 8, 6, 6, 2, 2, 2),
-    (16, 16, 4, 4, 2, 2, 4),
-    (16, 16, 8, 8, 1, 1, 16),
-    (6, 10, 8, 4, 1, 2, 5),
-    (5, 6, 3, 5, 3, 2, 1),
+    # rows, cols, activation width, weight width, digits of each, lanes, what the array is made of
+    (4, 4, 4, 4, 2, 2, 4, "lut"),
+    (4, 4, 4, 4, 2, 2, 4, "dsp"),
+    (8, 8, 6, 6, 2, 2, 2, "lut"),
+    (16, 16, 4, 4, 2, 2, 4, "lut"),
+    (16, 16, 8, 8, 1, 1, 16, "lut"),
+    (6, 10, 8, 4, 1, 2, 5, "lut"),
+    (5, 6, 3, 5, 3, 2, 1, "lut"),
+    (5, 7, 3, 5, 3, 2, 1, "dsp"),
 ]
 NAMES = [
     "rows", "cols", "activation_width", "weight_width", "activation_digits", "weight_digits",
-    "lanes",
+    "lanes", "array_multiplier",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("values", CONFIGS, ids=str)
 def test_layers_equal_golden(values):
     config = dict(zip(NAMES, values, strict=True))
-    seed = sum(values)
+    seed = sum(values[:-1])
     print(f"seed {seed}")
     unit = Gemm(**config, depth=64, k_max=128, groups=10, tag_width=TAG_WIDTH)
     rows, cols, lanes = config["rows"], config["cols"], config["lanes"]
-    assert rows + cols + (9 if lanes == cols else 11) == unit.LATENCY
+    assert rows + cols + (11 if lanes == cols else 13) == unit.LATENCY
     params = {**config, "seed": seed, "tag_width": TAG_WIDTH, "latency": unit.LATENCY}
     print(simulate(unit, __name__, params=params))
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from rootshift.hw.gemm_unit import GemmUnit
+from rootshift.latency import word_buffer
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.command_beats import Watch, command_beats, name_operands
 from rootshift.testbench.hw.harness import Bench
@@ -81,12 +82,13 @@ async def run(
 async def vectors_in_order(dut):
     bench = await Bench.start(dut)
     name_operands(bench, "command", "GEMM")
-    server, width = WordServer(bench, "read"), bench.params["code_width"]
+    p = bench.params
+    server, width = WordServer(bench, "read", p["stages"]), p["code_width"]
     words = bench.arrays["words"]
     server.words = [sum(int(code) << width * at for at, code in enumerate(w)) for w in words]
-    rng, bank = np.random.default_rng(bench.params["seed"]), 0
+    rng, bank = np.random.default_rng(p["seed"]), 0
     for number, (idle, pressure) in enumerate(PAIRS):
-        commands = [random_command(rng, bench.params) for _ in range(8)]
+        commands = [random_command(rng, p) for _ in range(8)]
         server.play(*PAIRS[-number], number)
         # Whether a tile waits decides nothing but what a wait is called.
         bench.set("weights_ready", number % 2)
@@ -106,7 +108,8 @@ async def vectors_in_order(dut):
 async def full_speed(dut):
     bench = await Bench.start(dut)
     name_operands(bench, "command", "GEMM")
-    server, width, p = WordServer(bench, "read"), bench.params["code_width"], bench.params
+    p = bench.params
+    server, width = WordServer(bench, "read", p["stages"]), p["code_width"]
     words = bench.arrays["words"]
     server.words = [sum(int(code) << width * at for at, code in enumerate(w)) for w in words]
     rng = np.random.default_rng(p["seed"])
@@ -117,24 +120,24 @@ async def full_speed(dut):
         c["tokens"] * c["groups"] * c["tiles"] * c["activation_digits"] * c["weight_digits"]
         for c in commands
     ]
-    # One cycle to ask, two for the word; the next command is taken as the last vector has left.
-    expected, at = [], taken[0]
+    # One cycle to ask, then the word's; the next command is taken as the last vector has left.
+    expected, at, first = [], taken[0], 1 + word_buffer(p["stages"])
     for size in sizes:
-        expected += range(at + 3, at + 3 + size)
-        at += size + 3
+        expected += range(at + first, at + first + size)
+        at += size + first
     bench.compare("cycles of vectors", moved, expected)
-    bench.compare("cycles of commands", taken[1:], np.array(taken[:-1]) + sizes[:-1] + 3)
+    bench.compare("cycles of commands", taken[1:], np.array(taken[:-1]) + sizes[:-1] + first)
 
 
 @pytest.mark.parametrize(
-    ("rows", "code_width", "activation_digits", "weight_digits"),
-    [(4, 4, 2, 2), (16, 8, 1, 1), (1, 3, 3, 3)],
+    ("rows", "code_width", "activation_digits", "weight_digits", "stages"),
+    [(4, 4, 2, 2, 1), (16, 8, 1, 1, 2), (1, 3, 3, 3, 3)],
 )
-def test_vectors_in_order(rows, code_width, activation_digits, weight_digits):
+def test_vectors_in_order(rows, code_width, activation_digits, weight_digits, stages):
     seed = rows + code_width + activation_digits + weight_digits
     print(f"seed {seed}")
     config = {"rows": rows, "code_width": code_width, "activation_digits": activation_digits}
-    config["weight_digits"] = weight_digits
+    config |= {"weight_digits": weight_digits, "stages": stages}
     words = np.random.default_rng(seed).integers(0, 1 << code_width, (WORDS, rows))
     unit = GemmUnit(**config, depth=16)
     params = {**config, "seed": seed}
@@ -149,6 +152,7 @@ def test_vectors_in_order(rows, code_width, activation_digits, weight_digits):
         ({"depth": 0}, "depth must be 1 to 4096, not 0"),
         ({"activation_digits": 4}, "activation_digits must be 1 to 3, not 4"),
         ({"weight_digits": 0}, "weight_digits must be 1 to 3, not 0"),
+        ({"stages": 4}, "stages must be 1 to 3, not 4"),
     ],
 )
 def test_parameters_out_of_range(wrong, message):

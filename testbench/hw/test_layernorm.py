@@ -132,7 +132,7 @@ async def codes_equal_golden(dut):
 async def rows_follow_at_the_documented_rate(dut):
     bench = await Bench.start(dut)
     norm = Norm(bench)
-    unit = LayerNorm(lanes=norm.lanes, depth=norm.depth, code_width=norm.width)
+    unit = LayerNorm(**bench.params["unit"])
     for channels in {norm.depth, 1}:
         beats = -(-channels // norm.lanes)
         await norm.check(0, channels, 30)
@@ -191,20 +191,23 @@ async def reset_in_a_row_leaves_no_trace(dut):
 
 
 @pytest.mark.parametrize(
-    ("lanes", "depth", "code_width", "runs"),
+    ("lanes", "depth", "code_width", "runs", "stages"),
     [
-        (4, 72, 4, 16),
-        (16, 192, 6, 16),
-        (6, 100, 8, 16),
-        (1, 7, 4, 16),
-        (8, 5, 4, 16),
+        (4, 72, 4, 16, 1),
+        (16, 192, 6, 16, 1),
+        (6, 100, 8, 16, 1),
+        (1, 7, 4, 16, 1),
+        (8, 5, 4, 16, 1),
         # The largest sums and squares there are.
-        (16, 4096, 4, 4),
+        (16, 4096, 4, 4, 1),
+        (4, 72, 4, 8, 2),
+        (6, 100, 8, 8, 3),
+        (1, 7, 4, 8, 3),
     ],
 )
-def test_codes_equal_golden(lanes, depth, code_width, runs):
-    config = {"lanes": lanes, "depth": depth, "code_width": code_width}
-    params = config | {"seed": depth, "runs": runs}
+def test_codes_equal_golden(lanes, depth, code_width, runs, stages):
+    config = {"lanes": lanes, "depth": depth, "code_width": code_width, "stages": stages}
+    params = config | {"seed": depth, "runs": runs, "unit": config}
     print("seed", depth, simulate(LayerNorm(**config), __name__, params=params))
 
 
@@ -215,6 +218,7 @@ def test_codes_equal_golden(lanes, depth, code_width, runs):
         ({"depth": 4097}, ValueError, "depth must be 1 to 4096, not 4097"),
         ({"depth": None}, TypeError, "depth must be an integer, not None"),
         ({"code_width": 9}, ValueError, "code_width must be 3 to 8, not 9"),
+        ({"stages": 0}, ValueError, "stages must be 1 to 3, not 0"),
     ],
 )
 def test_wrong_parameters_are_refused(change, error, message):

@@ -6,8 +6,8 @@ import pytest
 
 from rootshift.formats import NORM_CHANNEL_BYTES
 from rootshift.hw.layernorm_unit import LayerNormUnit
-from rootshift.hw.word_buffer import WordBuffer
 from rootshift.isa import WORD_ADDRESS_WIDTH
+from rootshift.latency import word_buffer
 from rootshift.sim.golden.layernorm import layernorm
 from rootshift.testbench.hw import layout
 from rootshift.testbench.hw.bench import simulate
@@ -211,7 +211,7 @@ async def commands_take_the_documented_cycles(dut):
         stalled = sum(row[1] for row in rows.values())
         bench.results[f"{channels} channels"] = {"latency": int(firsts[0] - began[0])}
         # Nothing but the port's latency, once per command.
-        bench.compare("stall", stalled, 2 * WordBuffer.LATENCY)
+        bench.compare("stall", stalled, 2 * word_buffer(1))
 
 
 @cocotb.test()

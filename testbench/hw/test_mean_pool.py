@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rootshift.hw.mean_pool import MeanPool
-from rootshift.hw.word_buffer import WordBuffer
+from rootshift.latency import word_buffer
 from rootshift.sim.golden.residual_add import pool
 from rootshift.testbench.hw import layout
 from rootshift.testbench.hw.bench import simulate
@@ -92,7 +92,7 @@ async def sums_of_the_most_rows_fit(dut):
     rows = await mean.check([order])
     took = sum(row[1] for row in rows.values())
     lanes = mean.lanes * (27 + 1)
-    mean.bench.compare("latency", took, 4096 + lanes + 2 + WordBuffer.LATENCY)
+    mean.bench.compare("latency", took, 4096 + lanes + 2 + word_buffer(1))
     stalled = sum(row[2] for row in rows.values())
     mean.bench.compare("stalls", stalled, 0)
 

@@ -26,7 +26,7 @@ DEPTH = 64
 class ProductDatapath(wiring.Component):
     """Both command units around the datapath, and what retires a set of parameters."""
 
-    def __init__(self, sizes: dict[str, int]) -> None:
+    def __init__(self, sizes: dict[str, Any]) -> None:
         both = {key: sizes[key] for key in ("rows", "activation_digits", "weight_digits")}
         self.gemm = Gemm(
             **both,
@@ -34,6 +34,7 @@ class ProductDatapath(wiring.Component):
             lanes=sizes["lanes"],
             activation_width=sizes["activation_width"],
             weight_width=sizes["weight_width"],
+            array_multiplier=sizes["array_multiplier"],
             depth=DEPTH,
             k_max=K_TILES * sizes["rows"],
             groups=2,
@@ -210,21 +211,22 @@ async def vectors_follow_each_other(dut):
 
 
 CONFIGS = [
-    # rows, cols, lanes, activation width, weight width, digits of each, bus width
-    (4, 4, 2, 4, 4, 2, 2, 64),
-    (4, 6, 2, 4, 6, 2, 2, 32),
-    (8, 8, 8, 8, 8, 1, 1, 128),
-    (3, 5, 1, 3, 4, 3, 2, 128),
+    # rows, cols, lanes, activation width, weight width, digits of each, bus width, array
+    (4, 4, 2, 4, 4, 2, 2, 64, "lut"),
+    (4, 6, 2, 4, 6, 2, 2, 32, "lut"),
+    (8, 8, 8, 8, 8, 1, 1, 128, "lut"),
+    (3, 5, 1, 3, 4, 3, 2, 128, "lut"),
+    (3, 5, 1, 3, 4, 3, 2, 128, "dsp"),
 ]
 NAMES = [
     "rows", "cols", "lanes", "activation_width", "weight_width", "activation_digits",
-    "weight_digits", "bus_width",
+    "weight_digits", "bus_width", "array_multiplier",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("values", CONFIGS, ids=str)
 def test_products_equal_golden(values):
     sizes = dict(zip(NAMES, values, strict=True))
-    seed = sum(values)
+    seed = sum(values[:-1])
     print(f"seed {seed}")
     print(simulate(ProductDatapath(sizes), __name__, params={**sizes, "seed": seed}))

@@ -49,8 +49,8 @@ def model(memory: AxiMemory, orders: list[tuple[int, int, int]]) -> tuple[list[t
     """Beats `(bytes, tag, last, error)`, cause and address."""
     rows, cause, where = [], Cause.NONE, 0
     for address, beats, tag in orders:
-        fault = Cause.EMPTY if beats == 0 else Cause.NONE
-        fault = Cause.UNALIGNED if address % memory.bytes else fault
+        fault = Cause.UNALIGNED if address % memory.bytes else Cause.NONE
+        fault = Cause.EMPTY if beats == 0 else fault
         for beat in range(max(beats, 1)):
             at = address + beat * memory.bytes
             failure = fault or Cause(memory.errors.get(at, 0))
@@ -112,7 +112,7 @@ async def failures_end_in_zeros(dut):
         elif kind == 2:
             orders[at] = (address + rng.randrange(1, ram.bytes), beats, tag)
         else:
-            orders[at] = (address, 0, tag)
+            orders[at] = (address + rng.randrange(ram.bytes), 0, tag)
         patterns = {"idle": idle, "pressure": pressure, "seed": run}
         await transfer(bench, ram, f"run {run}", orders, **patterns)
     ram.errors = {}

@@ -102,7 +102,7 @@ async def codes_equal_golden(dut):
         bench.compare("saturated", bench.get("saturated"), saturated)
         if (idle, pressure) == ("always", "always"):
             latency = np.subtract(bench.sinks["o"].cycles, bench.sources["i"].cycles)
-            bench.compare("latency", latency, np.full(BEATS, Requantizer.LATENCY))
+            bench.compare("latency", latency, np.full(BEATS, bench.params["latency"]))
 
 
 @cocotb.test()
@@ -139,11 +139,16 @@ async def each_beat_keeps_its_command(dut):
         bench.compare(f"beat {beat}", got["o"]["y"].reshape(BEATS, lanes)[beat], expected)
 
 
-@pytest.mark.parametrize(("lanes", "groups"), [(1, 1), (4, 8), (5, 3), (16, 48)])
-def test_codes_equal_golden(lanes, groups):
-    params = {"lanes": lanes, "groups": groups, "sum_width": 20, "seed": lanes + groups}
+@pytest.mark.parametrize(
+    ("lanes", "groups", "stages"),
+    [(1, 1, 1), (4, 8, 1), (5, 3, 1), (16, 48, 1), (4, 8, 2), (5, 3, 3)],
+)
+def test_codes_equal_golden(lanes, groups, stages):
+    sizes = {"lanes": lanes, "groups": groups, "sum_width": 20}
+    unit = Requantizer(**sizes, tag_width=5, stages=stages)
+    assert 2 * stages + 7 == unit.LATENCY
+    params = sizes | {"seed": lanes + groups, "latency": unit.LATENCY}
     print(f"seed {params['seed']}")
-    unit = Requantizer(lanes=lanes, groups=groups, sum_width=20, tag_width=5)
     print(simulate(unit, __name__, params=params))
 
 
@@ -154,6 +159,7 @@ def test_codes_equal_golden(lanes, groups):
         ({"groups": 4097}, "groups must be 1 to 4096, not 4097"),
         ({"acc_width": 33}, "acc_width must be 1 to 32, not 33"),
         ({"out_width": 3}, "out_width must be 4 to 32, not 3"),
+        ({"stages": 4}, "stages must be 1 to 3, not 4"),
     ],
 )
 def test_parameters_out_of_range(wrong, message):

@@ -216,21 +216,23 @@ async def reset_in_a_tile_leaves_no_trace(dut):
 
 
 @pytest.mark.parametrize(
-    ("rows", "cols", "code_width", "value_width", "depth", "base", "drains"),
+    ("rows", "cols", "code_width", "value_width", "depth", "base", "drains", "stages"),
     [
-        (4, 4, 4, 4, 70, "sqrt2", 1),
-        (4, 6, 6, 8, 40, "2", 2),
-        (16, 16, 4, 4, 300, "sqrt2", 2),
-        (8, 8, 8, 6, 33, "sqrt2", 3),
-        (5, 16, 3, 3, 16, "2", 1),
-        (1, 1, 4, 6, 1, "2", 1),
+        (4, 4, 4, 4, 70, "sqrt2", 1, 1),
+        (4, 6, 6, 8, 40, "2", 2, 1),
+        (16, 16, 4, 4, 300, "sqrt2", 2, 1),
+        (8, 8, 8, 6, 33, "sqrt2", 3, 1),
+        (5, 16, 3, 3, 16, "2", 1, 1),
+        (1, 1, 4, 6, 1, "2", 1, 1),
         # The largest sums that the exporter lets through.
-        (2, 2, 4, 8, 4096, "sqrt2", 1),
+        (2, 2, 4, 8, 4096, "sqrt2", 1, 1),
+        (4, 6, 6, 8, 40, "2", 2, 2),
+        (4, 4, 4, 4, 70, "sqrt2", 1, 3),
     ],
 )
-def test_rows_equal_golden(rows, cols, code_width, value_width, depth, base, drains):
+def test_rows_equal_golden(rows, cols, code_width, value_width, depth, base, drains, stages):
     config = {"rows": rows, "cols": cols, "code_width": code_width, "depth": depth}
-    config |= {"value_width": value_width, "base": base, "drains": drains}
+    config |= {"value_width": value_width, "base": base, "drains": drains, "stages": stages}
     large = depth > 1000
     params = {"runs": 2 if large else 16, "tiles": 10 if large else 30}
     params |= config | {"seed": rows, "unit": config}

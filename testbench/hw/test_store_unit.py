@@ -7,8 +7,8 @@ import pytest
 from rootshift.hw.gemm import Gemm
 from rootshift.hw.log2_softmax import Log2Softmax
 from rootshift.hw.store_unit import StoreUnit
-from rootshift.hw.word_buffer import WordBuffer
 from rootshift.hw.write_dma import WriteDma
+from rootshift.latency import word_buffer
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
@@ -46,7 +46,7 @@ async def one_beat_per_cycle(dut):
         cycles = np.reshape(bench.sources["outputs"].cycles, (3, -1))
         bench.compare(f"{kind}: one beat per cycle", np.diff(cycles), np.ones_like(cycles[:, 1:]))
         pauses = cycles[1:, 0] - cycles[:-1, -1]
-        drain = WordBuffer.LATENCY + 1 if kind == "RESIDUAL" else 0
+        drain = word_buffer(1) + 1 if kind == "RESIDUAL" else 0
         bench.compare(f"{kind}: pause", pauses, [3 + drain] * 2)
         if kind in ("CODES", "GELU"):
             latency = np.subtract(bench.sinks["codes"].cycles, cycles.ravel())

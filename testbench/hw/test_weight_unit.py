@@ -184,7 +184,7 @@ def chances(rng: np.random.Generator, probability: float) -> Iterator[bool]:
 async def everything_arrives_in_order(dut):
     bench = await Bench.start(dut)
     name_operands(bench, "command", "WEIGHTS")
-    server = WordServer(bench, "read")
+    server = WordServer(bench, "read", bench.params["stages"])
     rng, before = np.random.default_rng(bench.params["seed"]), 0
     for number, (idle, pressure) in enumerate(PAIRS):
         program = Program(rng, bench.params, 6)
@@ -202,7 +202,7 @@ async def one_column_per_cycle(dut):
     """As fast as the bytes come, within a group; and as words come from the code buffer."""
     bench = await Bench.start(dut)
     name_operands(bench, "command", "WEIGHTS")
-    server = WordServer(bench, "read")
+    server = WordServer(bench, "read", bench.params["stages"])
     p = bench.params
     rng = np.random.default_rng(p["seed"])
     for before, buffer in enumerate((False, True)):
@@ -212,7 +212,9 @@ async def one_column_per_cycle(dut):
         done = await run(bench, program, server, before, f"buffer {buffer}", always())
         moved = np.array(bench.sinks["weights"].cycles)
         if buffer:
-            bench.compare("words", np.diff(moved), np.ones(len(moved) - 1))
+            # Zeros take two cycles, like words of a single stage: the first word may come later.
+            pauses = np.diff(moved) - 1
+            bench.compare("pauses", pauses.sum() <= p["stages"] - 1, True)
             continue
         column_bytes = -(-p["rows"] * p["weight_width"] // 8)
         ideal = moved[0] + np.arange(len(moved)) * max(1, column_bytes / p["bytes"])
@@ -221,16 +223,16 @@ async def one_column_per_cycle(dut):
 
 
 CONFIGS = [
-    # rows, cols, lanes, weight width, code width, bus width
-    (4, 4, 2, 4, 4, 64),
-    (8, 8, 4, 8, 4, 64),
-    (3, 5, 5, 5, 3, 128),
-    (5, 6, 2, 6, 6, 32),
-    (1, 1, 1, 4, 4, 128),
-    (1, 2, 1, 3, 3, 128),
-    (16, 16, 8, 4, 4, 32),
+    # rows, cols, lanes, weight width, code width, bus width, stages
+    (4, 4, 2, 4, 4, 64, 1),
+    (8, 8, 4, 8, 4, 64, 2),
+    (3, 5, 5, 5, 3, 128, 1),
+    (5, 6, 2, 6, 6, 32, 3),
+    (1, 1, 1, 4, 4, 128, 2),
+    (1, 2, 1, 3, 3, 128, 1),
+    (16, 16, 8, 4, 4, 32, 1),
 ]
-NAMES = "rows", "cols", "lanes", "weight_width", "code_width", "bus_width"
+NAMES = "rows", "cols", "lanes", "weight_width", "code_width", "bus_width", "stages"
 
 
 @pytest.mark.parametrize("values", CONFIGS, ids=str)

@@ -11,7 +11,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from cocotb.triggers import FallingEdge
 
+from rootshift import latency
 from rootshift.hw import verilog
+from rootshift.hw.word_bank import BLOCK_WORDS
 from rootshift.hw.word_buffer import ReadPort, WordBuffer, chunk_write, write_stream
 from rootshift.isa import WORD_ADDRESS_WIDTH
 from rootshift.testbench.hw.bench import simulate
@@ -26,6 +28,7 @@ CODES = {
     "banks": 4,
     "readers": ("gemm", "attention", "weights"),
     "writers": ("store", "layernorm", "attention", "patchify"),
+    "stages": 1,
 }
 RESIDUALS = {
     "depth": 16,
@@ -34,7 +37,9 @@ RESIDUALS = {
     "banks": 1,
     "readers": ("store", "layernorm"),
     "writers": ("store",),
+    "stages": 2,
 }
+DEEP = {**RESIDUALS, "depth": 2 * BLOCK_WORDS + 90, "stages": 1}
 TINY = {
     "depth": 1,
     "word_width": 1,
@@ -42,6 +47,17 @@ TINY = {
     "banks": 2,
     "readers": ("x",),
     "writers": ("x", "y"),
+    "stages": 3,
+}
+SIZES = {
+    "codes": CODES,
+    "codes, two stages": {**CODES, "stages": 2},
+    "codes, three stages": {**CODES, "stages": 3},
+    "residuals": RESIDUALS,
+    "residuals in blocks": DEEP,
+    "residuals in blocks, two stages": {**DEEP, "stages": 2},
+    "codes in blocks, three stages": {**CODES, "depth": 4 * BLOCK_WORDS + 5, "stages": 3},
+    "tiny": TINY,
 }
 
 
@@ -108,7 +124,7 @@ class Model:
         self, beats: dict[str, Any], cycles: dict[str, list[int]]
     ) -> tuple[dict[str, list[int]], list[tuple[int, int]]]:
         """Words per reader, and (cycle, address) of the faults; a read comes before a write of
-        its cycle."""
+        its cycle, and its fault is told a cycle later than that of a write."""
         events = []
         for rank, name in enumerate(self.readers):
             for cycle, at in zip(cycles[f"ask_{name}"], beats[f"ask_{name}"], strict=True):
@@ -117,14 +133,17 @@ class Model:
             for cycle, write in zip(cycles[name], self._writes(beats[name]), strict=True):
                 events.append((cycle, len(self.readers), "", *write))
         words: dict[str, list[int]] = {name: [] for name in self.readers}
-        faults: dict[int, int] = {}
-        for cycle, _, name, at, value, mask in sorted(events):
+        told: list[tuple[int, int, int]] = []
+        for cycle, rank, name, at, value, mask in sorted(events):
             if at >= self.depth:
-                faults.setdefault(cycle + 1, at)
+                told.append((cycle + (2 if name else 1), rank, at))
             if name:
                 words[name].append(int(self.words[at]) if at < self.depth else 0)
             elif at < self.depth:
                 self.words[at] = self.words[at] & ~mask | value & mask
+        faults: dict[int, int] = {}
+        for cycle, _, at in sorted(told):
+            faults.setdefault(cycle, at)
         return words, sorted(faults.items())
 
     def _writes(self, beats: dict[str, Any]) -> Iterator[tuple[int, int, int]]:
@@ -205,8 +224,8 @@ async def readers_that_count_up_share_the_banks(dut):
         began = taken[0][0]
         for rank, name in enumerate(readers):
             given = np.array(bench.sinks[f"word_{name}"].cycles)
-            latency = np.full(count, WordBuffer.LATENCY)
-            bench.compare(f"{name}: latency", given - taken[rank], latency)
+            cycles = np.full(count, latency.word_buffer(params["stages"]))
+            bench.compare(f"{name}: latency", given - taken[rank], cycles)
             if banks == 1:
                 alone = began + rank * count + np.arange(count)
                 bench.compare(f"{name}: in its turn", taken[rank], alone)
@@ -227,14 +246,14 @@ async def writers_take_turns_by_priority(dut):
     bench.compare("cycles of writes", np.diff(cycles), np.ones(20 * len(names) - 1))
 
 
-@pytest.mark.parametrize("sizes", [CODES, RESIDUALS, TINY], ids=["codes", "residuals", "tiny"])
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_word_buffer(sizes):
     seed = sizes["depth"]
     print(f"seed {seed}")
     print(simulate(FlatBuffer(sizes), __name__, params={**sizes, "seed": seed}))
 
 
-@pytest.mark.parametrize("sizes", [CODES, RESIDUALS, TINY], ids=["codes", "residuals", "tiny"])
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_verilog_is_clean(sizes):
     assert lint(verilog.convert(WordBuffer(**sizes), "WordBuffer"), "WordBuffer") == ""
 
@@ -251,6 +270,7 @@ def test_verilog_is_clean(sizes):
         ("readers", (), ValueError, r"readers must be one or more different names, not \(\)"),
         ("writers", ("a", "a"), ValueError, "writers must be one or more different names, not"),
         ("writers", (1,), TypeError, "writers must be names, not 1"),
+        ("stages", 0, ValueError, "stages must be 1 to 3, not 0"),
         ("writers", ("a b",), ValueError, "writers must be identifiers, not 'a b'"),
     ],
 )

@@ -129,7 +129,9 @@ async def failures_are_told(dut):
             bad = address + rng.randrange(1, ram.bytes)
             orders[at] = (bad, beats, *rest)
         else:
-            orders[at] = (address, 0, *rest)
+            # Wherever it points, it takes no beat.
+            bad = address + rng.randrange(ram.bytes)
+            orders[at] = (bad, 0, *rest)
         cause = (Cause.SLVERR, Cause.DECERR, Cause.UNALIGNED, Cause.EMPTY)[kind]
         values = draw(rng, orders, ram.bytes)
         before = bytes(ram.contents)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from rootshift.hw.word_buffer import WordBuffer
-from rootshift.latency import WORDS_WAITING
+from rootshift.latency import word_buffer, words_waiting
 
 from .harness import Bench
 from .patterns import pattern
@@ -15,7 +14,8 @@ from .streams import Checker, Wires
 
 
 class WordServer:
-    """Serves the port `name` of the unit under test as a `WordBuffer` does, for as long as it runs.
+    """Serves the port `name` of the unit under test as a `WordBuffer` of so many `stages` does, for
+    as long as it runs.
 
     Attributes
     ----------
@@ -29,7 +29,8 @@ class WordServer:
         Words asked for that the unit has not taken.
     """
 
-    def __init__(self, bench: Bench, name: str) -> None:
+    def __init__(self, bench: Bench, name: str, stages: int = 1) -> None:
+        self._latency, self._most = word_buffer(stages), words_waiting(stages)
         self.words: Sequence[int] = ()
         self._bench = bench
         ports = list(bench.ports)
@@ -63,7 +64,7 @@ class WordServer:
             cycle = self._bench.cycle
             self._sample(cycle)
             await rise
-            ready = self.owed < WORDS_WAITING and next(self._pressure)
+            ready = self.owed < self._most and next(self._pressure)
             if ready != self._ready:
                 self._ready = ready
                 self._address.take(ready)
@@ -86,4 +87,4 @@ class WordServer:
         if valid and self._ready:
             address = int(payload, 2)
             self.asked.append(address)
-            self._waiting.append((cycle + WordBuffer.LATENCY, self.words[address]))
+            self._waiting.append((cycle + self._latency, self.words[address]))

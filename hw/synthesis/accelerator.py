@@ -1,0 +1,105 @@
+"""Synthesis of an accelerator: cells of the whole and of each unit."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from amaranth.lib import wiring
+
+from ...config import AcceleratorConfig
+from ...targets import ROUTED
+from ..top import Accelerator
+from .families import SMALLEST, Cells, family
+from .netlist import CHECK, SOURCE, TOP, check_source, read, refuse_found, rtlil_text, unit_paths
+from .tools import yosys
+
+NETLIST = "net.json"
+"""Flat netlist that place and route reads, where the family is routed."""
+LOG = "yosys.log"
+_SOURCE_LOG = "source.log"
+ARRAY = "gemm.array"
+"""The unit whose multipliers are LUTs, unless the configuration says otherwise."""
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What a design takes.
+
+    Fields:
+        family: of FPGAs.
+        units: name of each unit -> its cells; "top" has what lies between them.
+        paths: name of each unit -> path of its instance, with which names of its cells begin.
+        total: their sum.
+    """
+
+    family: str
+    units: Mapping[str, Cells]
+    paths: Mapping[str, str]
+    total: Cells
+
+
+def synthesize_accelerator(
+    config: AcceleratorConfig, family_name: str, folder: Path, *, small: bool = False
+) -> Synthesis:
+    """Synthesize the accelerator of `config` in `folder`, which has the log and the netlist then.
+
+    Parameters: `small`, least area in place of the quickest logic, where the family has a choice.
+    Raises: ConfigError for an unknown family; ToolError where a tool is missing or fails, or the
+    netlist has what none may have.
+    """
+    return synthesize(
+        Accelerator(config=config),
+        family_name,
+        folder,
+        soft=() if config.array_multiplier == "dsp" else (ARRAY,),
+        small=small,
+    )
+
+
+def synthesize(
+    component: wiring.Component,
+    family_name: str,
+    folder: Path,
+    *,
+    inside: str = "",
+    soft: tuple[str, ...] = (),
+    small: bool = False,
+) -> Synthesis:
+    """The same for any component with an `Accelerator`.
+
+    Each unit is mapped by itself, which takes a fraction of the memory that the whole would, and
+    loses what is optimized from unit to unit. Multiplications become DSP blocks.
+    Parameters: `inside`, the path of the accelerator where `component` is not itself one; `soft`,
+    units whose multiplications become LUTs.
+    """
+    goal = SMALLEST[family(family_name).name] if small else family(family_name)
+    text = rtlil_text(component)
+    (folder / SOURCE).write_text(text, encoding="utf-8")
+    check_source(text, folder, _SOURCE_LOG)
+    paths = unit_paths(text, inside)
+    patterns = [f"{TOP}.{paths[unit]} {TOP}.{paths[unit]}.*" for unit in soft]
+    commands = [
+        read(paths.values(), patterns),
+        goal.command.format(dsp=""),
+        "tee -q -o stat.json stat -json",
+        "setattr -mod -unset keep_hierarchy *",
+        "flatten",
+        CHECK,
+        *([f"write_json {NETLIST}"] if goal.name in ROUTED else []),
+    ]
+    yosys("; ".join(commands), folder, log=LOG)
+    refuse_found(folder)
+    units = {}
+    for module, counts in json.loads((folder / "stat.json").read_text())["modules"].items():
+        # Beside its cells the top has the units.
+        counts = {
+            kind: count
+            for kind, count in counts["num_cells_by_type"].items()
+            if not kind.lstrip("\\").startswith(f"{TOP}.")
+        }
+        units[module.lstrip("\\")] = goal.cells(counts)
+    named = {name: units[f"{TOP}.{path}"] for name, path in paths.items()} | {TOP: units[TOP]}
+    total = sum(named.values(), Cells())
+    return Synthesis(goal.name, MappingProxyType(named), MappingProxyType(paths), total)
