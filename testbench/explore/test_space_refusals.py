@@ -1,5 +1,6 @@
 """What a space refuses, with which words, and the line that each message points to."""
 
+import json
 import re
 from pathlib import Path
 
@@ -21,7 +22,7 @@ REFUSED = {
             "burst = 1",
             "key must be one of array, rows, cols, lanes, activation_width, weight_width,"
             " token_depth, channel_depth, embedding_depth, code_depth, residual_depth, "
-            "bus_width, batch, not burst",
+            "bus_width, pipeline_stages, array_multiplier, batch, not burst",
         ),
         ("lanes = []", "lanes must have at least one value, not none"),
         ("lanes = [4, 4]", "lanes must be different values, not 4 twice"),
@@ -430,5 +431,5 @@ class TestRefusals:
         """The default of each is legal, as is the space's idea of the least."""
         value = getattr(AcceleratorConfig(), name)
         other = {"rows": "\ncols = 8", "cols": "\nrows = 8"}.get(name, "")
-        assert parsed(f"[hardware]\n{name} = {value}{other}\n").knobs[name] == (value,)
+        assert parsed(f"[hardware]\n{name} = {json.dumps(value)}{other}\n").knobs[name] == (value,)
         assert f"[hardware] {name} must be" in refusal(f"{LEAST}[hardware]\n{name} = -1{other}\n")
