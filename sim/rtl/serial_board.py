@@ -3,10 +3,10 @@
 import subprocess
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ...errors import ToolError
+from ..closing import Closing
 from ..native.toolchain import cached, compiler, digest, run_tool, tuning, verilate
 from .build import COMPILE, DEFINES, OPTIMIZE, VERILATE, runtime, runtime_flags, tools
 
@@ -15,7 +15,7 @@ SOURCE = HERE / "serial_board.cpp"
 PROGRAM, TOP = "serial_board", "board"
 
 
-class SimulatedBoard:
+class SimulatedBoard(Closing):
     """A design that runs, in a process of its own; a context manager.
 
     Parameters:
@@ -43,17 +43,6 @@ class SimulatedBoard:
             text=True,
         )
         self.port = self._process.stdout.readline().strip()
-
-    def __enter__(self) -> "SimulatedBoard":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the simulation. Raises: ToolError where the design's line broke the protocol."""
