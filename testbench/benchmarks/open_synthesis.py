@@ -25,6 +25,7 @@ from rootshift.hw.synthesis.families import FAMILIES, SMALLEST, Cells
 from rootshift.hw.synthesis.netlist import SOURCE, read, rtlil_text
 from rootshift.hw.synthesis.routing import place_and_route
 from rootshift.hw.synthesis.tools import YOSYS, run_tool, yosys
+from rootshift.targets import ROUTED
 
 FLOWS = {**FAMILIES, "ecp5-lut4": SMALLEST["ecp5"]}
 PART = "LFE5U-85F"
@@ -71,17 +72,18 @@ def implement(
     Raises: ToolError with what Yosys or nextpnr says.
     """
     family = FLOWS[target]
+    routed = family.name in ROUTED
     commands = [
         read((), [soft] if dsp and soft else []),
         family.command.format(dsp="" if dsp else "-nodsp"),
         f"tee -q -o {_OUT} stat -json",
-        *([f"write_json {NETLIST}" if family.routed else STA] if delay else []),
+        *([f"write_json {NETLIST}" if routed else STA] if delay else []),
     ]
     found = None
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         statistics = _run(component, commands, place)
-        if delay and family.routed:
+        if delay and routed:
             path = place_and_route(PART, place, {}).slowest
             found = Delay(path.logic_ns, path.route_ns) if path else Delay(0.0, 0.0)
         elif delay:
