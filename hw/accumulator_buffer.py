@@ -48,11 +48,11 @@ class AccumulatorBuffer(wiring.Component):
 
     Members
     -------
-    i : In(stream)
+    i : In(stream, always_ready)
         Struct of `psums` (array of `cols` unsigned partial sums), `sum` (of the token's codes),
         `address` (of the token), `first`, `last` (1 bit each), `activation_digit` (i) and
         `weight_digit` (j), from 0 and below their numbers, and `tag`.
-    o : Out(stream)
+    o : Out(stream, always_ready)
         Struct of `acc` (array of `cols` unsigned totals), `sum` (total), `address` and `tag`, for
         each beat with `last`.
 
@@ -119,7 +119,12 @@ class AccumulatorBuffer(wiring.Component):
                 "tag": tag_width,
             }
         )
-        super().__init__({"i": In(stream.Signature(partial)), "o": Out(stream.Signature(total))})
+        super().__init__(
+            {
+                "i": In(stream.Signature(partial, always_ready=True)),
+                "o": Out(stream.Signature(total, always_ready=True)),
+            }
+        )
 
     @property
     def LATENCY(self) -> int:  # noqa: N802
@@ -137,51 +142,42 @@ class AccumulatorBuffer(wiring.Component):
         write = memory.write_port()
         # Transparent, so that a total is there for who asks for it as it is written.
         read = memory.read_port(transparent_for=(write,))
-        advance = Signal()
         beat = Signal(
             data.StructLayout({**kept.members, **{name: shape.members[name] for name in carried}}),
             reset_less=True,
         )
         beat_valid = Signal()
-        m.d.comb += [
-            advance.eq(~self.o.valid | self.o.ready),
-            self.i.ready.eq(advance),
-            read.addr.eq(self.i.p.address),
-            read.en.eq(advance),
-        ]
+        m.d.comb += read.addr.eq(self.i.p.address)
         psums, total = self._weighted()
-        with m.If(advance):
-            m.d.sync += [
-                *(beat[name].eq(self.i.p[name]) for name in carried),
-                *(beat.acc[col].eq(psum) for col, psum in enumerate(psums)),
-                beat.sum.eq(total),
-                beat_valid.eq(self.i.valid),
-            ]
+        m.d.sync += [
+            *(beat[name].eq(self.i.p[name]) for name in carried),
+            *(beat.acc[col].eq(psum) for col, psum in enumerate(psums)),
+            beat.sum.eq(total),
+            beat_valid.eq(self.i.valid),
+        ]
         before = Signal(kept)
         if self.stages == 1:
             m.d.comb += before.eq(Mux(beat.first, 0, read.data))
         else:
-            beat, beat_valid = self._register(m, advance, read.data, before, beat, beat_valid)
+            beat, beat_valid = self._register(m, read.data, before, beat, beat_valid)
         m.d.comb += [
             write.addr.eq(beat.address),
-            write.en.eq(beat_valid & advance),
+            write.en.eq(beat_valid),
             *(write.data.acc[col].eq(before.acc[col] + beat.acc[col]) for col in range(self.cols)),
             write.data.sum.eq(before.sum + beat.sum),
         ]
-        with m.If(advance):
-            m.d.sync += [
-                self.o.valid.eq(beat_valid & beat.last),
-                self.o.p.acc.eq(write.data.acc),
-                self.o.p.sum.eq(write.data.sum),
-                self.o.p.address.eq(beat.address),
-                self.o.p.tag.eq(beat.tag),
-            ]
+        m.d.sync += [
+            self.o.valid.eq(beat_valid & beat.last),
+            self.o.p.acc.eq(write.data.acc),
+            self.o.p.sum.eq(write.data.sum),
+            self.o.p.address.eq(beat.address),
+            self.o.p.tag.eq(beat.tag),
+        ]
         return m
 
     def _register(
         self,
         m: Module,
-        advance: Signal,
         word: data.View,
         before: data.View,
         beat: data.View,
@@ -195,16 +191,15 @@ class AccumulatorBuffer(wiring.Component):
         """
         read, late = Signal.like(before, reset_less=True), Signal.like(beat, reset_less=True)
         late_valid, again = Signal(), Signal()
-        with m.If(advance):
-            m.d.sync += [
-                read.eq(word),
-                late.eq(beat),
-                late_valid.eq(beat_valid),
-                again.eq(late_valid & ~beat.first & (beat.address == late.address)),
-            ]
-            # A register's reset is free.
-            with m.If(beat.first):
-                m.d.sync += read.eq(0)
+        m.d.sync += [
+            read.eq(word),
+            late.eq(beat),
+            late_valid.eq(beat_valid),
+            again.eq(late_valid & ~beat.first & (beat.address == late.address)),
+        ]
+        # A register's reset is free.
+        with m.If(beat.first):
+            m.d.sync += read.eq(0)
         m.d.comb += [
             before.acc.eq(Mux(again, self.o.p.acc, read.acc)),
             before.sum.eq(Mux(again, self.o.p.sum, read.sum)),

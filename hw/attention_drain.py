@@ -3,13 +3,14 @@
 from itertools import pairwise
 from typing import Any
 
-from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..formats import MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH
-from ..latency import drain_lanes, drain_stages, product
+from ..latency import drain_lanes, drain_stages, product, rows_waiting
 from .attention_buckets import bucket_layout, drained_layout, sizes_layout
+from .credit_queue import CreditQueue
 from .log_codes import LogCodes
 from .multiplication import multiply
 from .pipeline import delay
@@ -48,9 +49,9 @@ class AttentionDrain(wiring.Component):
         One row per beat: `codes`, array of `cols` codes of `value_width` bits, 0 in columns that
         do not count; `last`, set on the last row that is used.
     saturated : Out(32)
-        Values clamped among the rows that left `o`.
+        Values clamped among the rows that wait on `o` or have left it.
 
-    Latency: `groups + 2 * stages + 7` cycles from the last code of a row to its offer, `groups`
+    Latency: `groups + 2 * stages + 8` cycles from the last code of a row to its offer, `groups`
     being the cycles in which all columns pass.
     Throughput: one row per as many cycles as there are codes, times `drains`.
     """
@@ -94,6 +95,9 @@ class AttentionDrain(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        m.submodules.rows = rows = CreditQueue(
+            self.o.payload.shape(), depth=rows_waiting(self.groups, self.stages)
+        )
         accept = Signal()
         m.d.comb += accept.eq(self.i.valid & self.i.ready)
         results = [self._accumulate(m, accept, drain) for drain in range(self.drains)]
@@ -111,12 +115,12 @@ class AttentionDrain(wiring.Component):
             Signal(range(self.drains)),
         )
         last_group, last_row, last_step = Signal(), Signal(), Signal()
-        leave = Signal()
         # Of the tile whose rows are in the places.
         sizes, used = Signal(self._sizes), Signal(self.lanes)
         m.d.comb += [
-            leave.eq(~self.o.valid | self.o.ready),
-            step.eq(busy & leave),
+            # A row has a place when it comes out.
+            step.eq(busy & ((group != 0) | rows.room)),
+            rows.taken_stb.eq(step & (group == 0)),
             last_group.eq(group == self.groups - 1),
             last_row.eq(row + 1 >= sizes.rows_used),
             last_step.eq(last_group & (last_row | (drain == self.drains - 1))),
@@ -143,22 +147,22 @@ class AttentionDrain(wiring.Component):
                     place = places[unit * span + col]
                     m.d.sync += [place.even.eq(even), place.odd.eq(odd)]
 
-        pipe, stages = Module(), drain_stages(self.stages)
+        stages = drain_stages(self.stages)
         valid, row_end, tile_end = Signal(stages), Signal(stages), Signal(stages)
-        pipe.d.sync += [
-            valid.eq((valid << 1) | busy),
+        m.d.sync += [
+            valid.eq((valid << 1) | step),
             row_end.eq((row_end << 1) | last_group),
             tile_end.eq((tile_end << 1) | last_row),
-            self.o.valid.eq(valid[-1] & row_end[-1]),
-            self.o.payload.last.eq(tile_end[-1]),
+            rows.i.valid.eq(valid[-1] & row_end[-1]),
+            rows.i.payload.last.eq(tile_end[-1]),
         ]
-        found = self._requantize(pipe, places[: self.lanes], keys[0])
-        used = delay(pipe, used, stages, name="used")
-        codes, events = self._gather(pipe, found, used, valid[-1])
+        found = self._requantize(m, places[: self.lanes], keys[0])
+        used = delay(m, used, stages, name="used")
+        codes, events = self._gather(m, found, used, valid[-1])
         for col in range(self.cols):
-            m.d.comb += self.o.payload.codes[col].eq(codes[col])
-        m.submodules.pipe = EnableInserter(leave)(pipe)
-        count_saturation(m, self, events)
+            m.d.comb += rows.i.payload.codes[col].eq(codes[col])
+        connect(m, rows.o, flipped(self.o))
+        count_saturation(m, self, events, rows.i.valid)
         return m
 
     def _accumulate(self, m: Module, accept: Signal, drain: int) -> tuple[list, tuple]:

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import CHANNEL_GROUPS_MAX
 from ..formats import ACCUMULATOR_WIDTH, CODE_WIDTHS, SHIFT_MAX, ZERO_WIDTH, psum_width
+from ..latency import totals_waiting
 from .accumulator_buffer import DIGITS_MAX, AccumulatorBuffer
 from .checks import check_integer, check_stages
 from .requantizer import Requantizer
@@ -79,10 +80,10 @@ class Gemm(wiring.Component):
         Struct of `y` (array of `lanes` signed outputs), `address`, `group` (of `lanes` channels)
         and `tag`. A token's groups follow each other.
     saturated : Out(32)
-        Values clamped among the beats that left `o`.
+        Values clamped among the beats that wait on `o` or have left it.
 
-    Latency: with one stage `rows + cols + 11` cycles from a vector with `last` to its outputs; 2
-    more to the first of them where `lanes` are fewer than `cols`, while no other totals wait.
+    Latency: with one stage `rows + cols + 14` cycles from a vector with `last` to its first
+    outputs, while no other totals wait.
     Throughput: one vector per cycle, as long as tiles have `rows + cols` vectors or more and a
     token has `cols / lanes` beats or more in each group (tiles of K times pairs of digits): totals
     of one group are requantized while the next accumulates.
@@ -163,16 +164,14 @@ class Gemm(wiring.Component):
             tag_width=self._place.size,
             stages=stages,
         )
-        self.queue = None
-        if self.parts > 1:
-            self.queue = TotalQueue(
-                depth=depth,
-                cols=cols,
-                lanes=self.lanes,
-                acc_width=self.accumulators.acc_width,
-                sum_width=self.accumulators.sum_acc_width,
-                tag_width=self._token.size,
-            )
+        self.queue = TotalQueue(
+            depth=totals_waiting(rows, cols, self.parts, depth, stages),
+            cols=cols,
+            lanes=self.lanes,
+            acc_width=self.accumulators.acc_width,
+            sum_width=self.accumulators.sum_acc_width,
+            tag_width=self._token.size,
+        )
         self.requantizer = Requantizer(
             lanes=self.lanes,
             groups=groups * self.parts,
@@ -215,23 +214,27 @@ class Gemm(wiring.Component):
     @property
     def LATENCY(self) -> int:  # noqa: N802
         """Cycles from the acceptance of a vector with `last` to its outputs."""
-        queued = 0 if self.queue is None else self.queue.LATENCY
-        return self.array.LATENCY + self.accumulators.LATENCY + queued + self.requantizer.LATENCY
+        sums = self.array.LATENCY + self.accumulators.LATENCY
+        return sums + self.queue.LATENCY + self.requantizer.LATENCY
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.array = array = self.array
         m.submodules.accumulators = accumulators = self.accumulators
         m.submodules.requantizer = requantizer = self.requantizer
+        m.submodules.queue = queue = self.queue
         connect(m, flipped(self.weights), array.weights)
         connect(m, flipped(self.parameters), requantizer.parameters)
         step_in = data.View(self._step, array.i.p.tag)
         step = data.View(self._step, array.o.p.tag)
         sent = data.View(self._sent, requantizer.o.p.tag)
+        # Nothing stands still up to the queue: what ends there has a place in it.
+        enters = ~self.i.p.last | queue.room
         m.d.comb += [
             self.weights_ready.eq(array.weights_ready),
-            array.i.valid.eq(self.i.valid),
-            self.i.ready.eq(array.i.ready),
+            array.i.valid.eq(self.i.valid & enters),
+            self.i.ready.eq(array.i.ready & enters),
+            queue.taken_stb.eq(self.i.valid & self.i.ready & self.i.p.last),
             array.i.p.codes.eq(self.i.p.codes),
             array.i.p.first.eq(self.i.p.first),
             step_in.start.eq(self.i.p.start),
@@ -242,7 +245,6 @@ class Gemm(wiring.Component):
             step_in.place.group.eq(self.i.p.group),
             step_in.place.tag.eq(self.i.p.tag),
             accumulators.i.valid.eq(array.o.valid),
-            array.o.ready.eq(accumulators.i.ready),
             accumulators.i.p.psums.eq(array.o.p.psums),
             accumulators.i.p.sum.eq(array.o.p.sum),
             accumulators.i.p.address.eq(step.address),
@@ -268,31 +270,21 @@ class Gemm(wiring.Component):
         return m
 
     def _requantize(self, m: Module) -> None:
-        """Totals to the requantizer, through the queue where it takes them in parts."""
-        totals, into = self.accumulators.o, self.requantizer.i
-        if self.queue is not None:
-            m.submodules.queue = queue = self.queue
-            m.d.comb += [
-                queue.i.valid.eq(totals.valid),
-                totals.ready.eq(queue.i.ready),
-                queue.i.p.acc.eq(totals.p.acc),
-                queue.i.p.sum.eq(totals.p.sum),
-                queue.i.p.tag.eq(Cat(totals.p.address, totals.p.tag)),
-            ]
-            source, group = queue.o, queue.o.p.part
-            token = data.View(self._token, queue.o.p.tag)
-        else:
-            source, group = totals, 0
-            token = Signal(self._token)
-            m.d.comb += token.eq(Cat(totals.p.address, totals.p.tag))
+        """Totals to the requantizer, in parts."""
+        totals, queue, into = self.accumulators.o, self.queue, self.requantizer.i
+        token = data.View(self._token, queue.o.p.tag)
         sent = data.View(self._sent, into.p.tag)
         m.d.comb += [
-            into.valid.eq(source.valid),
-            source.ready.eq(into.ready),
-            into.p.acc.eq(source.p.acc),
-            into.p.sum.eq(source.p.sum),
+            queue.i.valid.eq(totals.valid),
+            queue.i.p.acc.eq(totals.p.acc),
+            queue.i.p.sum.eq(totals.p.sum),
+            queue.i.p.tag.eq(Cat(totals.p.address, totals.p.tag)),
+            into.valid.eq(queue.o.valid),
+            queue.o.ready.eq(into.ready),
+            into.p.acc.eq(queue.o.p.acc),
+            into.p.sum.eq(queue.o.p.sum),
             self.next_group.eq(token.place.group),
-            into.p.group.eq(token.place.group * self.parts + group),
+            into.p.group.eq(token.place.group * self.parts + queue.o.p.part),
             sent.address.eq(token.address),
             sent.group.eq(into.p.group),
             sent.tag.eq(token.place.tag),

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from amaranth.hdl import EnableInserter, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..formats import (
     CODE_WIDTHS,
@@ -19,8 +19,9 @@ from ..formats import (
     ROOT_WIDTH,
     SHIFT_MAX,
 )
-from ..latency import norm_room, norm_row, norm_stages, product
+from ..latency import credits_needed, norm_codes, norm_room, norm_row, product
 from .checks import check_integer, check_stages
+from .credit_queue import CreditQueue
 from .layernorm_statistics import EPSILON_WIDTH, LayerNormStatistics
 from .multiplication import multiply
 from .pipeline import delay
@@ -67,7 +68,7 @@ class LayerNorm(wiring.Component):
         `codes`, array of `lanes` unsigned A-bit codes, 0 beyond the row; `last`, set on the last
         beat of a row.
     saturated : Out(32)
-        Codes clamped among the beats that left `o`.
+        Codes clamped among the beats that wait on `o` or have left it.
 
     `channels`, `epsilon`, `shift` and `high` hold while a row is inside.
 
@@ -123,10 +124,13 @@ class LayerNorm(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.statistics = statistics = self._statistics
-        room, stages = norm_room(self.depth, self.lanes, self.stages), norm_stages(self.stages)
+        room, way = norm_room(self.depth, self.lanes, self.stages), norm_codes(self.stages)
+        stages, waiting = way - CreditQueue.LATENCY, credits_needed(way)
         m.submodules.rows = rows = SyncFIFOBuffered(width=self.lanes * RESIDUAL_WIDTH, depth=room)
 
-        inside = Signal(range(room + stages + 3))
+        m.submodules.codes = codes = CreditQueue(self.o.payload.shape(), depth=waiting)
+
+        inside = Signal(range(room + waiting + 2))
         loading, load, accept = Signal(), Signal(), Signal()
         write = Signal(range(self.beats))
         m.submodules.storage = storage = Memory(shape=self._parameters, depth=self.beats, init=[])
@@ -159,17 +163,17 @@ class LayerNorm(wiring.Component):
         row, row_valid = Signal.like(statistics.o.payload), Signal()
         # And so has the word that leaves next, since a block RAM is slow.
         word, word_valid = Signal.like(rows.r_data), Signal()
-        leave, head, last = Signal(), Signal(), Signal()
+        leave, last = Signal(), Signal()
         left, beat = Signal(range(self.depth + 1)), Signal(range(self.beats))
         m.d.comb += [
-            leave.eq(~self.o.valid | self.o.ready),
-            head.eq(word_valid & row_valid),
-            rows.r_en.eq(~word_valid | (head & leave)),
-            statistics.o.ready.eq(~row_valid | (head & leave & last)),
+            leave.eq(word_valid & row_valid & codes.room),
+            codes.taken_stb.eq(leave),
+            rows.r_en.eq(~word_valid | leave),
+            statistics.o.ready.eq(~row_valid | (leave & last)),
         ]
         with m.If(rows.r_en):
             m.d.sync += [word.eq(rows.r_data), word_valid.eq(rows.r_rdy)]
-        with m.If(head & leave):
+        with m.If(leave):
             m.d.sync += [
                 left.eq(left - self.lanes),
                 beat.eq(beat + 1),
@@ -184,36 +188,36 @@ class LayerNorm(wiring.Component):
                 last.eq(self.channels <= self.lanes),
             ]
 
-        pipe = Module()
         residuals = data.View(self.i.payload.shape(), word)
         narrow, wide = product(self.stages), product(self.stages, wide=True)
         exponent_at = narrow + 1 + wide
-        valid = delay(pipe, head, stages, name="valid", reset_less=False)
-        address = delay(pipe, beat, exponent_at + 1, name="beat")
-        count = delay(pipe, left, stages - 1, name="left")
-        total = delay(pipe, row.sum, narrow, name="sum")
-        reciprocal = delay(pipe, row.reciprocal, narrow + 1, name="reciprocal")
-        exponent = delay(pipe, row.exponent, exponent_at, name="exponent")
+        valid = delay(m, leave, stages, name="valid", reset_less=False)
+        address = delay(m, beat, exponent_at + 1, name="beat")
+        count = delay(m, left, stages - 1, name="left")
+        total = delay(m, row.sum, narrow, name="sum")
+        reciprocal = delay(m, row.reciprocal, narrow + 1, name="reciprocal")
+        exponent = delay(m, row.exponent, exponent_at, name="exponent")
         look = storage.read_port()
         m.d.comb += [
             look.addr.eq(address),
-            look.en.eq(leave),
-            self.o.valid.eq(valid),
-            self.o.payload.last.eq(delay(pipe, last, stages, name="last")),
+            codes.i.valid.eq(valid),
+            codes.i.payload.last.eq(delay(m, last, stages, name="last")),
         ]
         events = []
         for lane in range(self.lanes):
-            normalized = self._normalize(pipe, lane, residuals, total, reciprocal, exponent)
-            code = self._scale(pipe, lane, normalized, look.data)
+            normalized = self._normalize(m, lane, residuals, total, reciprocal, exponent)
+            code = self._scale(m, lane, normalized, look.data)
             clamped, outside = clamp(code, 0, self.high)
             event, counted = Signal(name=f"event_{lane}"), count > lane
-            pipe.d.sync += [
-                self.o.payload.codes[lane].eq(Mux(counted, clamped, 0)),
+            result = Signal(self.code_width, name=f"result_{lane}", reset_less=True)
+            m.d.comb += codes.i.payload.codes[lane].eq(result)
+            m.d.sync += [
+                result.eq(Mux(counted, clamped, 0)),
                 event.eq(counted & outside),
             ]
             events.append(event)
-        m.submodules.pipe = EnableInserter(leave)(pipe)
-        count_saturation(m, self, events)
+        connect(m, codes.o, flipped(self.o))
+        count_saturation(m, self, events, codes.i.valid)
         return m
 
     def _normalize(

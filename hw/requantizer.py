@@ -3,15 +3,16 @@
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, stream
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..formats import ACCUMULATOR_WIDTH, MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH
-from ..latency import product, requantizer
+from ..latency import credits_needed, product, requantizer
 from .checks import check_integer, check_stages
+from .credit_queue import CreditQueue
 from .multiplication import multiply
-from .pipeline import Pipeline, delay
+from .pipeline import delay
 from .saturation import COUNT_WIDTH, clamp, count_saturation, shift_right
 
 CHANNEL = data.StructLayout(
@@ -29,7 +30,7 @@ def channel_layout(*, lanes: int, groups: int) -> data.StructLayout:
     return data.StructLayout({**CHANNEL.members, "group": range(groups), "lane": range(lanes)})
 
 
-class Requantizer(Pipeline):
+class Requantizer(wiring.Component):
     """Scales the sums of a token to codes, each channel with its own parameters.
 
     `y = clamp(zero + ((t * multiplier + half(shift)) >> shift), low, high)`, where
@@ -74,9 +75,9 @@ class Requantizer(Pipeline):
     o : Out(stream)
         Struct of `y` (array of `lanes` signed outputs) and `tag`.
     saturated : Out(32)
-        Values clamped among the beats that left `o`.
+        Values clamped among the beats that wait on `o` or have left it.
 
-    Latency: `2 * stages + 7` cycles.
+    Latency: `2 * stages + 8` cycles: the last is the queue in which outputs wait.
     Throughput: one beat per cycle.
 
     Raises
@@ -132,67 +133,75 @@ class Requantizer(Pipeline):
             }
         )
 
-    def datapath(self, m: Module, payload: Any) -> Any:
-        result = Signal(self.o.payload.shape(), reset_less=True)
-        m.d.sync += result.tag.eq(delay(m, payload.tag, self.LATENCY - 1, name="tag"))
-        total = delay(m, payload.sum, 1, name="sum")
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.outputs = outputs = CreditQueue(
+            self.o.payload.shape(), depth=credits_needed(self.LATENCY)
+        )
+        connect(m, outputs.o, flipped(self.o))
+        way = self.LATENCY - CreditQueue.LATENCY
+        taken = self.i.valid & self.i.ready
+        m.d.comb += [
+            self.i.ready.eq(outputs.room),
+            outputs.taken_stb.eq(taken),
+            outputs.i.valid.eq(delay(m, taken, way, name="valid", reset_less=False)),
+            outputs.i.payload.tag.eq(delay(m, self.i.payload.tag, way, name="tag")),
+        ]
+        total = delay(m, self.i.payload.sum, 1, name="sum")
         # Behind the parameters: the corrected sum, then its product.
         corrected_at = 1 + product(self.stages, wide=True) + 1
         product_at = corrected_at + product(self.stages, wide=True)
         shift = delay(m, self.shift, product_at, name="shift")
         zero = delay(m, self.zero, product_at + 1, name="zero")
         low, high = (delay(m, x, product_at + 2, name=x.name) for x in (self.low, self.high))
-        self._memories, self._events = [], []
+        events = []
         # What does not fit in one bit less is outside the limits still when it is halved and the
         # zero point is added.
         shifted_width = max(self.out_width, ZERO_WIDTH + 1) + 3
         for lane in range(self.lanes):
-            memory = Memory(shape=CHANNEL, depth=self.groups, init=[])
-            read = memory.read_port()
-            self._memories.append(memory)
 
             def register(width: int, what: str, lane: int = lane) -> Signal:
                 return Signal(signed(width), name=f"{what}_{lane}", reset_less=True)
 
+            channel = self._parameters(m, lane)
             biased = register(ACCUMULATOR_WIDTH, "biased")
             corrected = register(ACCUMULATOR_WIDTH, "corrected")
             doubled = register(shifted_width, "doubled")
             moved = register(shifted_width, "moved")
+            result = register(self.out_width, "result")
             event = Signal(name=f"event_{lane}")
-            acc = delay(m, payload.acc[lane], 1, name=f"acc_{lane}")
-            multiplier = delay(m, read.data.multiplier, corrected_at - 1, name=f"multiplier_{lane}")
+            acc = delay(m, self.i.payload.acc[lane], 1, name=f"acc_{lane}")
+            multiplier = delay(m, channel.multiplier, corrected_at - 1, name=f"multiplier_{lane}")
             fill = delay(m, multiplier == 0, product_at + 2 - corrected_at, name=f"fill_{lane}")
             wide = {"stages": self.stages, "wide": True}
-            correction = multiply(
-                m, read.data.weight_zero, total, name=f"correction_{lane}", **wide
-            )
+            correction = multiply(m, channel.weight_zero, total, name=f"correction_{lane}", **wide)
             scaled = multiply(m, corrected, multiplier, name=f"product_{lane}", **wide)
             clamped, outside = clamp(moved, low, high)
-            m.d.comb += [read.addr.eq(payload.group), read.en.eq(self.advance)]
             m.d.sync += [
-                biased.eq(acc + read.data.bias),
+                biased.eq(acc + channel.bias),
                 corrected.eq(
                     delay(m, biased, corrected_at - 3, name=f"biased_{lane}") - correction
                 ),
                 doubled.eq(shift_right(Cat(Const(0, 1), scaled), shift, shifted_width)),
                 # (doubled + 1 >> 1) + zero, in one adder.
                 moved.eq((doubled + Cat(Const(1, 1), zero).as_signed()) >> 1),
-                result.y[lane].eq(Mux(fill, 0, clamped)),
+                result.eq(Mux(fill, 0, clamped)),
                 event.eq(outside & ~fill),
             ]
-            self._events.append(event)
-        return result
+            m.d.comb += outputs.i.payload.y[lane].eq(result)
+            events.append(event)
+        count_saturation(m, self, events, outputs.i.valid)
+        return m
 
-    def always(self, m: Module) -> None:
+    def _parameters(self, m: Module, lane: int) -> Any:
+        """Make the memory of one lane; return the channel's parameters a cycle after the beat."""
+        m.submodules[f"memory_{lane}"] = memory = Memory(shape=CHANNEL, depth=self.groups, init=[])
+        write, read = memory.write_port(), memory.read_port()
         channel = self.parameters.payload
-        for lane, memory in enumerate(self._memories):
-            m.submodules[f"memory_{lane}"] = memory
-            write = memory.write_port()
-            m.d.comb += [
-                write.addr.eq(channel.group),
-                write.en.eq(self.parameters.valid & (channel.lane == lane)),
-                write.data.bias.eq(channel.bias),
-                write.data.weight_zero.eq(channel.weight_zero),
-                write.data.multiplier.eq(channel.multiplier),
-            ]
-        count_saturation(m, self, self._events)
+        m.d.comb += [
+            read.addr.eq(self.i.payload.group),
+            write.addr.eq(channel.group),
+            write.en.eq(self.parameters.valid & (channel.lane == lane)),
+            *(write.data[name].eq(channel[name]) for name in CHANNEL.members),
+        ]
+        return read.data

@@ -84,4 +84,4 @@ class ResidualAdd(Pipeline):
         return result
 
     def always(self, m: Module) -> None:
-        count_saturation(m, self, self._events)
+        count_saturation(m, self, self._events, self.o.valid & self.o.ready)

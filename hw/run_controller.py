@@ -77,7 +77,8 @@ class RunController(wiring.Component):
         The program is to be carried out: a level, from the cycle after `core_reset` until the run
         is done or stopped.
     halt : Out(1)
-        No burst may be begun: a level, from the cycle after the fault to the end of `core_reset`.
+        No burst may be begun: a level, from the second cycle after the fault, in which `run` falls
+        (from the cycle after the start where ENTRY is not legal), to the end of `core_reset`.
     base : Out(addr_width)
         Byte address of the program, constant during a run.
     status : Out(struct)
@@ -90,12 +91,14 @@ class RunController(wiring.Component):
     counting : Out(1)
         A run is on its way, from the cycle after the start to that of the interrupt.
 
-    Of faults in one cycle the sequencer's is first, then reads, writes and buffers, in order. All
-    are ignored while `core_reset` is high and when no run is on its way.
+    Of faults in one cycle the sequencer's is first, then reads, writes and buffers, in order, and
+    at last the watchdog. A fault in the cycle in which `finished` and `bus_idle` are both seen goes
+    before the end. Those in cycles without `run`, or after the one that ends the run, are ignored.
 
-    Latency: `run` rises 3 cycles after `start_stb`. The interrupt comes in the cycle in which
-    `finished` and `bus_idle` are both seen, and after a fault, or an ENTRY that is not legal, 2
-    cycles after `bus_idle` is seen; `status` changes in the cycle after it.
+    Latency: `run` rises 3 cycles after `start_stb`. The interrupt comes in the cycle after that in
+    which `finished` and `bus_idle` are both seen, and after a fault, or an ENTRY that is not legal,
+    3 cycles after `bus_idle` is seen with `halt`, or at once when the watchdog runs out before, or
+    in the same cycle; `status` changes in the cycle after it.
     Throughput: one run at a time.
 
     Raises
@@ -154,6 +157,8 @@ class RunController(wiring.Component):
         # stopped is reset as well, still halted.
         clearing, stopped, told = Signal(RESET_CYCLES), Signal(), Signal()
         begins, sound, over, faulty, ends = (Signal() for _ in range(5))
+        # Paths from all units end in a register: what is told here was so in the cycle before.
+        idle = Signal()
         expired = self._watch(m, self.run | stopped, faulty)
         m.d.comb += [
             begins.eq(self.start_stb & ~status.busy),
@@ -162,15 +167,17 @@ class RunController(wiring.Component):
             ),
             self.core_reset.eq(clearing.any()),
             self.halt.eq(stopped),
-            over.eq(self.run & self.finished & self.bus_idle & ~faulty),
+            over.eq(self.run & idle & ~faulty),
             ends.eq(stopped & clearing[-1]),
             self.interrupt_stb.done.eq(over),
-            self.interrupt_stb.error.eq(~told & (ends | (stopped & expired & ~self.bus_idle))),
+            self.interrupt_stb.error.eq(~told & (ends | (stopped & expired & ~idle))),
             self.counting.eq(status.busy & ~told),
         ]
-        m.d.sync += clearing.eq(
-            Cat((begins & sound) | (stopped & self.bus_idle & ~self.core_reset), clearing[:-1])
-        )
+        m.d.sync += [
+            # Between a fault and the halt a burst may still be begun.
+            idle.eq(self.bus_idle & Mux(self.run, self.finished & ~faulty, stopped)),
+            clearing.eq(Cat((begins & sound) | (stopped & idle & ~self.core_reset), clearing[:-1])),
+        ]
         with m.If(begins):
             m.d.sync += [
                 self.base.eq(self.entry),
@@ -212,7 +219,7 @@ class RunController(wiring.Component):
         return expired
 
     def _first_fault(self, m: Module, expired: Value) -> tuple[Signal, Signal]:
-        """Cause and address of what is wrong in this cycle; NONE where nothing is."""
+        """Cause and address of what was wrong in the run's cycle before; NONE where nothing was."""
         cause, address = Signal(CAUSE_BITS), Signal(self.addr_width)
         found = [(self.fault.valid, self.fault.cause, self.fault.address)]
         for faults, causes in ((self.read_faults, READ_CAUSES), (self.write_faults, WRITE_CAUSES)):
@@ -225,7 +232,11 @@ class RunController(wiring.Component):
             (fault.valid, ErrorCause.BAD_ADDRESS, fault.address) for fault in self.buffer_faults
         ]
         found.append((expired, ErrorCause.WATCHDOG, 0))
+        m.d.sync += cause.eq(ErrorCause.NONE)
         for valid, what, where in reversed(found):
             with m.If(valid):
-                m.d.comb += [cause.eq(what), address.eq(where)]
+                m.d.sync += [cause.eq(what), address.eq(where)]
+        # In the last cycle of the reset there may still be a fault of the run before.
+        with m.If(~self.run):
+            m.d.sync += cause.eq(ErrorCause.NONE)
         return cause, address

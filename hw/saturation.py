@@ -137,15 +137,17 @@ class SaturationCounter(wiring.Component):
         return m
 
 
-def count_saturation(m: Module, unit: wiring.Component, events: list[Value]) -> None:
+def count_saturation(
+    m: Module, unit: wiring.Component, events: list[Value], count_stb: Value
+) -> None:
     """Wire a counter of `events` to the members `saturated` and `clear_stb` of `unit`.
 
-    `events` belong to the beat on the stream `o` and count when it is accepted.
+    The events of a cycle with `count_stb` count.
     """
     m.submodules.saturation = counter = SaturationCounter(lanes=len(events))
     m.d.comb += [
         counter.events.eq(Cat(events)),
-        counter.count_stb.eq(unit.o.valid & unit.o.ready),
+        counter.count_stb.eq(count_stb),
         counter.clear_stb.eq(unit.clear_stb),
         unit.saturated.eq(counter.count),
     ]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -46,14 +46,14 @@ class SystolicArray(wiring.Component):
     i : In(stream)
         Struct of `codes` (array of `rows` unsigned codes), `first` (1 bit: use the next tile from
         here on) and `tag`.
-    o : Out(stream)
+    o : Out(stream, always_ready)
         Struct of `psums` (array of `cols` unsigned sums of products, `psum_width` bits each),
         `sum` (unsigned sum of the vector's codes, `sum_width` bits) and `tag`.
 
     Latency: `rows + cols` cycles from a vector to its sums.
     Throughput: one vector per cycle. The weights of a tile are accepted from `rows` cycles after
     the previous tile's `first` was, one column per cycle, so that tiles of `rows + cols` vectors or
-    more never wait. While `o` is not accepted, the whole array stands still.
+    more never wait. The array never stands still.
 
     Raises
     ------
@@ -105,7 +105,7 @@ class SystolicArray(wiring.Component):
                 "weights": In(stream.Signature(data.ArrayLayout(weight_width, rows))),
                 "weights_ready": Out(1),
                 "i": In(stream.Signature(vector)),
-                "o": Out(stream.Signature(sums)),
+                "o": Out(stream.Signature(sums, always_ready=True)),
             }
         )
 
@@ -116,33 +116,26 @@ class SystolicArray(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        # Everything that moves with the wave; stands still while the output waits.
-        core = Module()
-        advance = Signal()
         accept = Signal()
-        m.d.comb += [
-            advance.eq(~self.o.valid | self.o.ready),
-            accept.eq(self.i.valid & self.i.ready),
-        ]
+        m.d.comb += accept.eq(self.i.valid & self.i.ready)
         # swap[j]: the wave of a new tile passes the anti-diagonal row + col = j, one cycle ahead of
         # the vector that brought it.
         swap = Signal(self.rows + self.cols - 1)
         swapped = Signal(self.rows + self.cols - 1)
         m.d.comb += swap.eq((swapped << 1) | (accept & self.i.p.first))
-        core.d.sync += swapped.eq(swap)
-        shadow = self._shadow_bank(m, advance, swap)
-        self._compute(core, shadow, swap)
-        valid = delay(core, accept, self.LATENCY, name="valid", reset_less=False)
-        tag = delay(core, self.i.p.tag, self.LATENCY, name="tag")
+        m.d.sync += swapped.eq(swap)
+        shadow = self._shadow_bank(m, swap)
+        self._compute(m, shadow, swap)
+        valid = delay(m, accept, self.LATENCY, name="valid", reset_less=False)
+        tag = delay(m, self.i.p.tag, self.LATENCY, name="tag")
         m.d.comb += [self.o.valid.eq(valid), self.o.p.tag.eq(tag)]
-        m.submodules.core = EnableInserter(advance)(core)
         return m
 
     @staticmethod
     def _register(width: int, name: str) -> Signal:
         return Signal(width, name=name, reset_less=True)
 
-    def _shadow_bank(self, m: Module, advance: Value, swap: Value) -> list[list[Signal]]:
+    def _shadow_bank(self, m: Module, swap: Value) -> list[list[Signal]]:
         """Load tiles from the left, and hold back weights and vectors that must wait."""
         # Columns of the next tile that are in, and columns of the bank whose weights are in use.
         loaded = Signal(range(self.cols + 1))
@@ -151,14 +144,14 @@ class SystolicArray(wiring.Component):
         m.d.comb += [
             self.weights.ready.eq(loaded < free),
             self.weights_ready.eq(loaded == self.cols),
-            self.i.ready.eq(advance & (~self.i.p.first | self.weights_ready)),
+            self.i.ready.eq(~self.i.p.first | self.weights_ready),
         ]
-        new_tile = swap[0] & advance
+        new_tile = swap[0]
         with m.If(new_tile):
             m.d.sync += loaded.eq(0)
         with m.Elif(load):
             m.d.sync += loaded.eq(loaded + 1)
-        leaves_column = swap[self.rows - 1 :].any() & advance
+        leaves_column = swap[self.rows - 1 :].any()
         m.d.sync += free.eq(Mux(new_tile, 0, free) + leaves_column)
         shadow = [
             [self._register(self.weight_width, f"shadow_{row}_{col}") for col in range(self.cols)]
@@ -172,12 +165,11 @@ class SystolicArray(wiring.Component):
                     m.d.sync += shadow[row][col].eq(before)
         return shadow
 
-    def _compute(self, core: Module, shadow: list[list[Signal]], swap: Value) -> None:
+    def _compute(self, m: Module, shadow: list[list[Signal]], swap: Value) -> None:
         """Skew, multiply and add, deskew."""
         # Row r works r + 1 cycles after a vector is accepted: one cycle behind the swap wave.
         moving = [
-            delay(core, self.i.p.codes[row], row + 1, name=f"skew_{row}")
-            for row in range(self.rows)
+            delay(m, self.i.p.codes[row], row + 1, name=f"skew_{row}") for row in range(self.rows)
         ]
         step = latency.array_block(
             self.multiplier, self.rows, self.cols, self.activation_width, self.weight_width
@@ -186,31 +178,30 @@ class SystolicArray(wiring.Component):
         for block, first in enumerate(firsts):
             if block:
                 moving = [
-                    delay(core, code, 1, name=f"code_{row}_{first}")
-                    for row, code in enumerate(moving)
+                    delay(m, code, 1, name=f"code_{row}_{first}") for row, code in enumerate(moving)
                 ]
             cols = range(first, min(first + step, self.cols))
             # A block is a cycle behind the one to its left, whatever its columns: those that share
             # one are early, fetch their weights ahead of the time at which others come in, and
             # their sums wait for the last column's.
-            psums = self._block(core, cols, moving, shadow, swap[block:])
+            psums = self._block(m, cols, moving, shadow, swap[block:])
             for place, col in enumerate(cols):
                 psum = psums[place * self.psum_width :][: self.psum_width]
-                late = delay(core, psum, self.cols - 1 - block, name=f"deskew_{col}")
-                core.d.comb += self.o.p.psums[col].eq(late)
+                late = delay(m, psum, self.cols - 1 - block, name=f"deskew_{col}")
+                m.d.comb += self.o.p.psums[col].eq(late)
         # The token's own sum goes down beside the last block.
         total = Value.cast(0)
         for row, code in enumerate(moving):
             width = psum_width(row + 1, self.activation_width)
             below = self._register(width, f"sum_{row}")
-            core.d.sync += below.eq(total + code)
+            m.d.sync += below.eq(total + code)
             total = below
-        late = delay(core, total, self.cols - len(firsts), name="deskew_sum")
-        core.d.comb += self.o.p.sum.eq(late)
+        late = delay(m, total, self.cols - len(firsts), name="deskew_sum")
+        m.d.comb += self.o.p.sum.eq(late)
 
     def _block(
         self,
-        core: Module,
+        m: Module,
         cols: range,
         codes: list[Value],
         shadow: list[list[Signal]],
@@ -230,17 +221,17 @@ class SystolicArray(wiring.Component):
             weights: list[Value] = []
             for col in cols:
                 active = self._register(self.weight_width, f"active_{row}_{col}")
-                with core.If(swap[row]):
-                    core.d.sync += active.eq(shadow[row][col])
+                with m.If(swap[row]):
+                    m.d.sync += active.eq(shadow[row][col])
                 weights += [active, Const(0, self.psum_width - self.weight_width)]
             # The highest weight needs no room above it.
             operand = Cat(weights[:-1])
             product = Signal(
                 self.activation_width + len(operand), name=f"product_{row}_{cols[0]}", attrs=attrs
             )
-            core.d.comb += product.eq(codes[row] * operand)
+            m.d.comb += product.eq(codes[row] * operand)
             width = apart + psum_width(row + 1, self.activation_width, self.weight_width)
             total = self._register(width, f"psum_{row}_{cols[0]}")
-            core.d.sync += total.eq(psum + product)
+            m.d.sync += total.eq(psum + product)
             psum = total
         return psum

@@ -24,7 +24,6 @@ from .patchify_unit import PatchifyUnit
 from .read_arbiter import ReadArbiter
 from .run_controller import RunController
 from .sequencer import Sequencer
-from .skid_buffer import SkidBuffer
 from .store_unit import StoreUnit
 from .weight_unit import WeightUnit
 from .word_buffer import WordBuffer
@@ -188,9 +187,10 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             sequencer.run.eq(controller.run),
             sequencer.base.eq(controller.base),
-            sequencer.done_stb.eq(Cat(unit.done_stb for unit in units.values())),
             sequencer.unit_busy.eq(Cat(unit.busy for unit in units.values())),
         ]
+        # Late by a cycle: what ends a command comes from beyond its unit.
+        m.d.sync += sequencer.done_stb.eq(Cat(unit.done_stb for unit in units.values()))
         self._memory(m, controller)
         self._array(m)
         self._buffers(m)
@@ -240,16 +240,11 @@ class Accelerator(wiring.Component):
         connect(m, weights.weights, gemm.weights)
         connect(m, weights.parameters, gemm.parameters)
         connect(m, vectors.vectors, gemm.i)
-        # So that what stops the store does not stop the array within the cycle.
-        m.submodules.output_buffer = self.output_buffer = buffer = SkidBuffer(gemm.o.p.y.shape())
         outputs = self.store_unit.outputs
         m.d.comb += [
-            buffer.i.valid.eq(gemm.o.valid),
-            buffer.i.payload.eq(gemm.o.p.y),
-            gemm.o.ready.eq(buffer.i.ready),
-            outputs.valid.eq(buffer.o.valid),
-            outputs.p.y.eq(buffer.o.payload),
-            buffer.o.ready.eq(outputs.ready),
+            outputs.valid.eq(gemm.o.valid),
+            outputs.p.y.eq(gemm.o.p.y),
+            gemm.o.ready.eq(outputs.ready),
         ]
         # The groups of `lanes` channels of both sets, the last of each.
         last_part = (gemm.o.p.group == gemm.parts - 1) | (gemm.o.p.group == 2 * gemm.parts - 1)

@@ -1,4 +1,4 @@
-"""The queue in which totals wait for a requantizer of fewer lanes than columns."""
+"""The queue in which totals wait for the requantizer."""
 
 from typing import Any
 
@@ -10,19 +10,21 @@ from amaranth.lib.wiring import In, Out
 from ..formats import ACCUMULATOR_WIDTH
 from ..latency import TOTAL_QUEUE
 from .checks import check_integer
+from .credit_queue import DEPTH_MAX, credits
 
 
 class TotalQueue(wiring.Component):
     """Takes the totals of a token in one beat and gives them away in parts of `lanes`.
 
     Totals come in a burst, with the last tile of K, and leave while the array works on the next
-    group of channels: what double accumulators would do, but a token's place is free at once.
+    group of channels: what double accumulators would do, but a token's place is free at once. The
+    array before does not stand still, so what enters there needs a place here (`CreditQueue`).
 
     Parameters
     ----------
     depth : int
-        Tokens that can wait, 1 to 4096. A burst of T tokens needs `T * (1 - lanes / cols)`, and a
-        few more.
+        Tokens on their way and here together, 1 to 8192. A burst of T tokens needs
+        `T * (1 - lanes / cols)`, and those that are on their way.
     cols : int
         Totals per token, 1 to 256.
     lanes : int
@@ -34,7 +36,11 @@ class TotalQueue(wiring.Component):
 
     Members
     -------
-    i : In(stream)
+    taken_stb : In(1)
+        A token whose totals come enters the array. Only while `room` is high.
+    room : Out(1)
+        One more may; from a register.
+    i : In(stream, always_ready)
         Struct of `acc` (array of `cols` unsigned totals), `sum` and `tag`.
     o : Out(stream)
         Struct of `acc` (array of `lanes` unsigned totals), `sum`, `part` (0 to `cols / lanes - 1`,
@@ -61,7 +67,7 @@ class TotalQueue(wiring.Component):
         sum_width: int,
         tag_width: int = 0,
     ) -> None:
-        self.depth = check_integer("depth", depth, 1, 4096)
+        self.depth = check_integer("depth", depth, 1, DEPTH_MAX)
         self.cols = check_integer("cols", cols, 1, 256)
         self.lanes = check_integer("lanes", lanes, 1, cols)
         if cols % lanes:
@@ -75,7 +81,14 @@ class TotalQueue(wiring.Component):
         part = data.StructLayout(
             {"acc": data.ArrayLayout(acc_width, lanes), "part": range(self.parts), **rest}
         )
-        super().__init__({"i": In(stream.Signature(totals)), "o": Out(stream.Signature(part))})
+        super().__init__(
+            {
+                "taken_stb": In(1),
+                "room": Out(1),
+                "i": In(stream.Signature(totals, always_ready=True)),
+                "o": Out(stream.Signature(part)),
+            }
+        )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -87,7 +100,7 @@ class TotalQueue(wiring.Component):
         m.d.comb += [
             queue.w_data.eq(self.i.payload),
             queue.w_en.eq(self.i.valid),
-            self.i.ready.eq(queue.w_rdy),
+            self.room.eq(credits(m, self.taken_stb, queue.r_en, self.depth)),
             self.o.valid.eq(queue.r_rdy),
             queue.r_en.eq(leaves & (part == self.parts - 1)),
             self.o.p.sum.eq(head.sum),

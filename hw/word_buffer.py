@@ -5,12 +5,12 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .. import latency
 from ..isa import WORD_ADDRESS_WIDTH
 from .checks import check_integer, check_stages
+from .credit_queue import CreditQueue
 from .pipeline import delay
 from .word_bank import WordBank, pick
 
@@ -169,7 +169,7 @@ class WordBuffer(wiring.Component):
             port = getattr(self, f"read_{name}")
             address = port.address.payload
             bank = address[: self._bank_bits]
-            room = Signal(init=1, name=f"{name}_room")
+            room = Signal(name=f"{name}_room")
             asks, free = (Signal(name=f"{name}_{what}") for what in ("asks", "free"))
             m.d.comb += [
                 asks.eq(port.address.valid & room),
@@ -201,29 +201,15 @@ class WordBuffer(wiring.Component):
         bank = delay(m, at[: self._bank_bits], behind, name=f"{name}_bank")
         nothing = delay(m, beyond, behind, name=f"{name}_nothing")
         arrives = delay(m, asked, behind, name=f"{name}_arrives", reset_less=False)
-        # Words that were asked for, and those of them in the queue: now, and in the next cycle.
-        most = latency.words_waiting(self.stages)
-        owed, there = (Signal(range(most + 1), name=f"{name}_{w}") for w in ("owed", "there"))
-        owed_then, there_then = (Signal.like(now, name=f"{now.name}_then") for now in (owed, there))
-        queue = Memory(shape=self.word_width, depth=1 << (most - 1).bit_length(), init=[])
+        queue = CreditQueue(self.word_width, depth=latency.words_waiting(self.stages))
         m.submodules[f"queue_{name}"] = queue
-        put, get = queue.write_port(), queue.read_port(domain="comb")
-        leaves = word.valid & word.ready
+        connect(m, queue.o, flipped(word))
         m.d.comb += [
-            owed_then.eq(owed + taken - leaves),
-            there_then.eq(there + arrives - leaves),
-            put.en.eq(arrives),
+            queue.taken_stb.eq(taken),
+            room.eq(queue.room),
+            queue.i.valid.eq(arrives),
             # Zeros on the way in, where the choice between the banks leaves LUTs with a free input.
-            put.data.eq(Mux(nothing, 0, pick(bank, [each.word for each in banks]))),
-            word.payload.eq(get.data),
-        ]
-        m.d.sync += [
-            owed.eq(owed_then),
-            there.eq(there_then),
-            room.eq(owed_then != most),
-            word.valid.eq(there_then != 0),
-            put.addr.eq(put.addr + arrives),
-            get.addr.eq(get.addr + leaves),
+            queue.i.payload.eq(Mux(nothing, 0, pick(bank, [each.word for each in banks]))),
         ]
         return asked & beyond, at
 

@@ -30,18 +30,19 @@ PIECES_AHEAD = 2
 """Pieces that are asked for and not passed on to the units' queues, at most."""
 COMMAND_QUEUE = 4
 """Commands that wait for each unit."""
-DONE_TO_INTERRUPT = 1
+DONE_TO_INTERRUPT = 2
 """From the first cycle in which nothing is at work any more to the interrupt."""
+
+DONE_TO_COUNT = 1
+"""From a unit's last cycle with a command to where the sequencer sees it done."""
 
 # Products.
 DSP_OPERAND = 24
 """Bits of the wider operand of a DSP block, without its sign; its adder has twice as many."""
 TOTAL_QUEUE = 2
 """From totals to their first part, where no others wait."""
-SKID_BUFFER = 1
-"""From outputs to where the store unit sees them."""
-SKID_BEATS = 2
-"""Beats of outputs that wait for the store unit."""
+CREDIT_QUEUE = 1
+"""From the end of a pipeline to the offer by the queue behind it."""
 RESIDUAL_ADD = 2
 """From a word of the residual buffer and a branch to their sum."""
 
@@ -89,6 +90,14 @@ def words_waiting(stages: int) -> int:
     return stages + 3
 
 
+def credits_needed(cycles: int) -> int:
+    """Beats in a pipeline and in the queue behind it with which one per cycle can pass.
+
+    Parameters: `cycles` from the entry of a beat to its offer.
+    """
+    return cycles + 1
+
+
 def accumulators(stages: int) -> int:
     """From the last sums of a token to its totals.
 
@@ -108,11 +117,11 @@ def product(stages: int, wide: bool = False) -> int:
 
 def requantizer(stages: int) -> int:
     """From totals to outputs: parameters, then products by the zero point and by the multiplier,
-    with their difference in between, then shift, zero point and limits.
+    with their difference in between, then shift, zero point and limits, and a queue.
 
     Parameters: `stages`, registers of a product.
     """
-    return 1 + product(stages, wide=True) + 1 + product(stages, wide=True) + 3
+    return 1 + product(stages, wide=True) + 1 + product(stages, wide=True) + 3 + CREDIT_QUEUE
 
 
 def drain_stages(stages: int) -> int:
@@ -124,9 +133,45 @@ def drain_stages(stages: int) -> int:
     return product(stages, wide=True) + 1 + product(stages, wide=True) + 3
 
 
+def drain_row(stages: int) -> int:
+    """From the last of a row's results at their head to the row's offer: behind the stages it
+    gathers in registers, then comes a queue.
+
+    Parameters: `stages`, registers of a product.
+    """
+    return drain_stages(stages) + 1 + CREDIT_QUEUE
+
+
+def rows_waiting(groups: int, stages: int) -> int:
+    """Rows in the drain and in the queue behind it with which they can follow each other without
+    a pause.
+
+    Parameters: `groups`, cycles that a row takes to enter; `stages`, registers of a product.
+    """
+    return -(-(groups + drain_row(stages)) // groups)
+
+
 def array(rows: int, cols: int) -> int:
     """From a vector of activations to its sums, in a systolic array."""
     return rows + cols
+
+
+def totals(rows: int, cols: int, stages: int) -> int:
+    """From the vector that ends sums to their totals, in the queue where they wait.
+
+    Parameters: size of the array; `stages` as of `accumulators`.
+    """
+    return array(rows, cols) + accumulators(stages)
+
+
+def totals_waiting(rows: int, cols: int, parts: int, depth: int, stages: int) -> int:
+    """Totals in the array and waiting behind it, at most.
+
+    Where they are requantized in `parts`, those of a whole group wait while the next accumulates.
+    Parameters: size of the array; `depth`, most tokens of a group; `stages`.
+    """
+    flow = credits_needed(totals(rows, cols, stages) + TOTAL_QUEUE)
+    return flow if parts == 1 else max(flow, depth)
 
 
 def array_block(
@@ -163,13 +208,14 @@ def norm_statistics(lanes: int, stages: int) -> int:
     return 1 + product(stages) + tree_stages(lanes) + 1 + product(stages, wide=True) + 3
 
 
-def norm_stages(stages: int) -> int:
+def norm_codes(stages: int) -> int:
     """From a word that waits for its row's numbers to its codes: times channels, less sum, times
-    reciprocal, shift, rounding, times gain, plus offset, shift, limits.
+    reciprocal, shift, rounding, times gain, plus offset, shift, limits, and a queue.
 
     Parameters: `stages`, registers of a product.
     """
-    return product(stages) + 1 + product(stages, wide=True) + 2 + product(stages, wide=True) + 3
+    wide = product(stages, wide=True)
+    return product(stages) + 1 + wide + 2 + wide + 3 + CREDIT_QUEUE
 
 
 def root_steps(digits: int = ROOT_DIGITS) -> tuple[int, int]:
@@ -193,7 +239,7 @@ def norm_row(lanes: int, stages: int) -> int:
 
     Parameters: `lanes` of a word; `stages`, registers of a product.
     """
-    return norm_statistics(lanes, stages) + reciprocal_root() + 1 + norm_stages(stages)
+    return norm_statistics(lanes, stages) + reciprocal_root() + 1 + norm_codes(stages)
 
 
 def norm_room(depth: int, lanes: int, stages: int) -> int:

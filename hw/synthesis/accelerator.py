@@ -13,6 +13,7 @@ from ...targets import ROUTED
 from ..top import Accelerator
 from .families import SMALLEST, Cells, family
 from .netlist import CHECK, SOURCE, TOP, check_source, read, refuse_found, rtlil_text, unit_paths
+from .port_chain import INNER, PORTS, PortChain
 from .tools import yosys
 
 NETLIST = "net.json"
@@ -45,14 +46,20 @@ def synthesize_accelerator(
 ) -> Synthesis:
     """Synthesize the accelerator of `config` in `folder`, which has the log and the netlist then.
 
+    Where the family is routed, its ports are registers between two pins (`PortChain`), which no
+    unit counts.
     Parameters: `small`, least area in place of the quickest logic, where the family has a choice.
     Raises: ConfigError for an unknown family; ToolError where a tool is missing or fails, or the
     netlist has what none may have.
     """
+    accelerator, inside = Accelerator(config=config), ""
+    if family(family_name).name in ROUTED:
+        accelerator, inside = PortChain(accelerator), INNER
     return synthesize(
-        Accelerator(config=config),
+        accelerator,
         family_name,
         folder,
+        inside=inside,
         soft=() if config.array_multiplier == "dsp" else (ARRAY,),
         small=small,
     )
@@ -81,7 +88,7 @@ def synthesize(
     paths = unit_paths(text, inside)
     patterns = [f"{TOP}.{paths[unit]} {TOP}.{paths[unit]}.*" for unit in soft]
     commands = [
-        read(paths.values(), patterns),
+        read([*paths.values(), *([PORTS] if isinstance(component, PortChain) else [])], patterns),
         goal.command.format(dsp=""),
         "tee -q -o stat.json stat -json",
         "setattr -mod -unset keep_hierarchy *",

@@ -64,8 +64,6 @@ def area(config: AcceleratorConfig, family: str) -> Area:
     lut = ff = 0.0
     dsp = block_ram = 0
     for name, unit in UNITS.items():
-        if name == "total queue" and config.cols == config.lanes:
-            continue
         found, delays[name] = _unit(name, family, _Key(unit, config))
         units[name] = found
         lut, ff = lut + found.lut, ff + found.ff

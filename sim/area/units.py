@@ -10,6 +10,7 @@ from math import log2
 from operator import attrgetter
 from typing import NamedTuple
 
+from ... import latency
 from ...config import CODE_BANKS, AcceleratorConfig
 from ...formats import (
     ACCUMULATOR_WIDTH,
@@ -23,14 +24,6 @@ from ...formats import (
     SCORE_WIDTH,
     ZERO_WIDTH,
     psum_width,
-)
-from ...latency import (
-    BUS_READ_ROOM,
-    SOFTMAX_SLACK,
-    SUM_FAN_IN,
-    array_block,
-    norm_room,
-    words_waiting,
 )
 from .memory import Memory, mapped
 from .structure import Sizes, bits, delayed, gearbox, multiplier, plain_queue, queue
@@ -70,7 +63,7 @@ def _fetch(config: AcceleratorConfig, family: str) -> Terms:
 
 def _arbiter(config: AcceleratorConfig, family: str) -> Terms:
     width = config.bus_width + 3
-    memory, counters = queue(BUS_READ_ROOM + 1, width, family)
+    memory, counters = queue(latency.BUS_READ_ROOM + 1, width, family)
     # What is written late is the same for all queues.
     shared = 2 * width if family == "ecp5" and memory.kind == "block" else 0
     return Terms(
@@ -104,7 +97,7 @@ def _weights(config: AcceleratorConfig, family: str) -> Terms:
 def _vectors(config: AcceleratorConfig, family: str) -> Terms:
     sizes = Sizes(config)
     width = sizes.address + sizes.digit_bits + 6
-    memory, _ = queue(words_waiting(config.pipeline_stages) + 1, width, family)
+    memory, _ = queue(latency.words_waiting(config.pipeline_stages) + 1, width, family)
     return Terms((memory.lut, 1, width), (memory.ff, 1, width))
 
 
@@ -118,7 +111,7 @@ def _array(config: AcceleratorConfig, family: str) -> Terms:
     tag = sizes.address + sizes.digit_bits + 4
     stages = rows + cols
     kind = config.array_multiplier
-    step, wanted = array_block(kind, rows, cols, codes, weights), kind == "dsp"
+    step, wanted = latency.array_block(kind, rows, cols, codes, weights), kind == "dsp"
     blocks = [min(step, cols - first) for first in range(0, cols, step)]
     # Cells of LUTs, DSP blocks, bits of adders and registers outside those, bits of weights.
     cells = dsp = added = held = 0
@@ -191,7 +184,9 @@ def _total_queue(config: AcceleratorConfig, family: str) -> Terms:
     sizes = Sizes(config)
     tag = sizes.address + 2
     width = config.cols * sizes.total + sizes.code_total + tag
-    memory, counters = queue(config.token_depth, width, family)
+    array, stages = (config.rows, config.cols), config.pipeline_stages
+    depth = latency.totals_waiting(*array, sizes.parts, config.token_depth, stages)
+    memory, counters = queue(depth, width, family)
     totals, select = config.cols * sizes.total, bits(sizes.parts)
     if family == "ecp5":
         choose: tuple[float, ...] = (totals, totals * select)
@@ -255,7 +250,7 @@ def _store(config: AcceleratorConfig, family: str) -> Terms:
 
 def _layernorm(config: AcceleratorConfig, family: str) -> Terms:
     lanes, depth, beat = config.lanes, config.embedding_depth, config.bus_width // 8
-    room = norm_room(depth, lanes, config.pipeline_stages)
+    room = latency.norm_room(depth, lanes, config.pipeline_stages)
     rows, counters = queue(room, lanes * RESIDUAL_WIDTH, family)
     words = -(-depth // lanes)
     storage = mapped(Memory(words, 8 * NORM_CHANNEL_BYTES * lanes), family)
@@ -302,14 +297,14 @@ def _tree(count: int, width: int) -> int:
     """Register bits of an adder tree."""
     held = 0
     while count > 1:
-        count, width = -(-count // SUM_FAN_IN), width + bits(SUM_FAN_IN)
+        count, width = -(-count // latency.SUM_FAN_IN), width + bits(latency.SUM_FAN_IN)
         held += count * width
     return held
 
 
 def _softmax(config: AcceleratorConfig, family: str) -> Terms:
     lanes, depth = config.cols, config.token_depth
-    scores, counters = queue(depth + SOFTMAX_SLACK, lanes * SCORE_WIDTH + 1, family)
+    scores, counters = queue(depth + latency.SOFTMAX_SLACK, lanes * SCORE_WIDTH + 1, family)
     constants, _ = plain_queue(4, lanes * (SCORE_WIDTH + 1), family)
     sums = (depth << 16).bit_length()
     tables = 2 * -(-lanes // 2)
@@ -377,7 +372,7 @@ def _word_buffer(
 ) -> Terms:
     rows = -(-depth // banks)
     bank = mapped(Memory(rows, width, parts=parts), family)
-    waiting, _ = plain_queue(words_waiting(stages), width, family)
+    waiting, _ = plain_queue(latency.words_waiting(stages), width, family)
     # What is written late is the same for all banks; what is read and held is not.
     late = width + bits(rows) if family == "ecp5" and bank.kind == "block" else 0
     own = bank.ff - late
@@ -430,7 +425,7 @@ UNITS = {
     "gemm (vectors)": Unit(ARRAY, _vectors),
     "array": Unit((*ARRAY, "array_multiplier"), _array),
     "accumulators": Unit((*ARRAY, "channel_depth"), _accumulators),
-    "total queue": Unit((*ARRAY, "channel_depth", "lanes"), _total_queue),
+    "total queue": Unit((*ARRAY, "channel_depth", "lanes", "pipeline_stages"), _total_queue),
     "requantizer": Unit((*ARRAY, "channel_depth", "lanes"), _requantizer),
     "store": Unit(("cols", "rows", "lanes", "activation_width", "bus_width"), _store),
     "layernorm": Unit(

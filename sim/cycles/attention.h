@@ -11,7 +11,7 @@ class Attention {
   public:
     explicit Attention(const Design& design)
         : m_design(design), m_values(design.words_waiting, design.word), m_key(design.log_codes),
-          m_words(design.bucket_word), m_rows(design.drain_row) {}
+          m_words(design.bucket_word), m_rows(design.rows_waiting, design.row) {}
 
     // The log codes' two halves: whether a key's codes are taken in this cycle.
     bool takes_codes(Cycle now) const { return m_half_empty[m_filling] <= now; }
@@ -32,7 +32,7 @@ class Attention {
     template <class Machine>
     APART void tick(Machine& machine, Cycle now) {
         // From the end of the pipeline to its begin.
-        bool blocked = m_rows.offered() <= now;
+        bool blocked = m_rows.available() <= now;
         bool left = blocked && give_row(machine, now), done = false;
         blocked &= !left;
         if (left) done = row_left(now);
@@ -175,16 +175,21 @@ class Attention {
     // The drain takes the last word of a group when it has passed the columns of the one before on.
     bool drain_takes(Cycle now) const {
         return m_steps == 0 || m_steps_from > now ||
-               (m_steps == 1 && !m_rows.stands(now));
+               (m_steps == 1 && steps(now));
     }
 
     // The columns of a row, group by group, to the pipeline behind.
     void step(Cycle now) {
-        if (m_rows.stands(now) || m_steps == 0 || m_steps_from > now) return;
+        if (m_steps == 0 || m_steps_from > now || !steps(now)) return;
+        if (m_columns_left == m_design.drain_groups)
+            m_rows.push(now, {m_steps_end_tile && m_steps == m_columns_left});
         --m_steps;
-        if (--m_columns_left) return;
-        m_columns_left = m_design.drain_groups;
-        m_rows.push(now, {m_steps_end_tile && m_steps == 0});
+        if (--m_columns_left == 0) m_columns_left = m_design.drain_groups;
+    }
+
+    // A row that begins has a place when it comes out.
+    bool steps(Cycle now) const {
+        return m_columns_left < m_design.drain_groups || m_rows.writable(now);
     }
 
     template <class Machine>
@@ -196,7 +201,7 @@ class Attention {
     // A row has been written; returns whether it was the last of the command.
     bool row_left(Cycle now) {
         bool tile_end = m_rows.front().tile_end;
-        m_rows.take(now);
+        m_rows.pop(now);
         return tile_end && --m_tiles_left == 0;
     }
 
@@ -228,7 +233,7 @@ class Attention {
     Cycle m_steps_from = PAST;
     int64_t m_steps = 0, m_columns_left = 0;
     bool m_steps_end_tile = false;
-    Pipe<Row> m_rows;
+    Queue<Row> m_rows;
 };
 
 }  // namespace cycles

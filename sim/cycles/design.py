@@ -62,13 +62,16 @@ def design(config: AcceleratorConfig) -> dict[str, int]:
     zero = zero_code(config.log_width, config.base)
     drains = latency.drains(config.cols)
     root_steps, quotient_steps = latency.root_steps()
+    stages = config.pipeline_stages
+    requantizer, norm_codes = latency.requantizer(stages), latency.norm_codes(stages)
+    drain_groups = -(-config.rows // latency.drain_lanes(config.rows, drains, zero))
+    parts = config.cols // lanes
     piece_beats = latency.PIECE_BYTES // bus_bytes
     piece_commands = latency.PIECE_BYTES // isa.COMMAND_BYTES
     return {
         "rows": config.rows,
         "cols": config.cols,
         "lanes": lanes,
-        "token_depth": config.token_depth,
         "bus_bytes": bus_bytes,
         "column_bytes": -(-config.rows * config.stationary_width // 8),
         "section_beats": section,
@@ -85,29 +88,32 @@ def design(config: AcceleratorConfig) -> dict[str, int]:
         "command_queue": latency.COMMAND_QUEUE,
         "reset_end": latency.START_TO_RUN,
         "interrupt": latency.DONE_TO_INTERRUPT,
-        "word": latency.word_buffer(config.pipeline_stages),
-        "words_waiting": latency.words_waiting(config.pipeline_stages),
-        "array": latency.array(config.rows, config.cols),
-        "accumulators": latency.accumulators(config.pipeline_stages),
-        "requantizer": latency.requantizer(config.pipeline_stages),
-        "skid_beats": latency.SKID_BEATS,
-        "skid": latency.SKID_BUFFER,
-        "residual": latency.word_buffer(config.pipeline_stages) + latency.RESIDUAL_ADD,
-        "norm_statistics": latency.norm_statistics(lanes, config.pipeline_stages),
+        "done": latency.DONE_TO_COUNT,
+        "word": latency.word_buffer(stages),
+        "words_waiting": latency.words_waiting(stages),
+        "totals": latency.totals(config.rows, config.cols, stages),
+        "totals_waiting": latency.totals_waiting(
+            config.rows, config.cols, parts, config.token_depth, stages
+        ),
+        "requantizer": requantizer,
+        "outputs_waiting": latency.credits_needed(requantizer),
+        "residual": latency.word_buffer(stages) + latency.RESIDUAL_ADD,
+        "norm_statistics": latency.norm_statistics(lanes, stages),
         "root_steps": root_steps,
         "quotient_steps": quotient_steps,
-        "norm_codes": latency.norm_stages(config.pipeline_stages),
-        "norm_room": latency.norm_room(config.embedding_depth, lanes, config.pipeline_stages),
+        "norm_codes": norm_codes,
+        "norm_waiting": latency.credits_needed(norm_codes),
+        "norm_room": latency.norm_room(config.embedding_depth, lanes, stages),
         "score_places": config.token_depth + latency.SOFTMAX_SLACK,
         "constants": latency.SOFTMAX_CONSTANTS,
         "softmax_sum": latency.SOFTMAX_SUM,
         "softmax_code": latency.SOFTMAX_CODE,
         "log_codes": latency.LOG_CODES,
         "drains": drains,
-        "drain_groups": -(-config.rows // latency.drain_lanes(config.rows, drains, zero)),
+        "drain_groups": drain_groups,
         "bucket_word": latency.BUCKET_WORD,
-        # Behind the stages a row gathers in registers.
-        "drain_row": latency.drain_stages(config.pipeline_stages) + 1,
+        "row": drain_groups - 1 + latency.drain_row(stages),
+        "rows_waiting": latency.rows_waiting(drain_groups, stages),
     }
 
 

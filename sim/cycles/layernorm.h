@@ -12,7 +12,7 @@ class LayerNorm {
     explicit LayerNorm(const Design& design)
         : m_design(design), m_gearbox(design.bus_bytes, isa::NORM_CHANNEL_BYTES * design.lanes),
           m_words(design.words_waiting, design.word), m_row_words(design.norm_room), m_head(1, 1),
-          m_statistics(design.norm_statistics), m_codes(design.norm_codes) {}
+          m_statistics(design.norm_statistics), m_codes(design.norm_waiting, design.norm_codes) {}
 
     // Whether a word of the code buffer is offered for writing in this cycle, asked after `tick`.
     bool writes(Cycle now) const { return m_offered == now; }
@@ -20,7 +20,7 @@ class LayerNorm {
     template <class Machine>
     APART void tick(Machine& machine, Cycle now) {
         bool blocked = false, left = false, done = false, moved = false, waits = false;
-        if (m_codes.offered() <= now) {
+        if (m_codes.available() <= now) {
             m_offered = now;
             blocked = machine.store.writes(now);
             left = !blocked;
@@ -103,7 +103,7 @@ class LayerNorm {
     }
 
     void normalize(Cycle now) {
-        bool moves = !m_codes.stands(now);
+        bool moves = m_codes.writable(now);
         bool head = m_head.available() <= now && m_row_from <= now;
         bool ends = head && moves && m_popped == m_beats - 1;
         if (head && moves) {
@@ -137,7 +137,7 @@ class LayerNorm {
     // A chunk has been written; returns whether it was the command's last.
     bool leave(Cycle now) {
         bool row_end = m_codes.front();
-        m_codes.take(now);
+        m_codes.pop(now);
         return row_end && --m_rows_left == 0;
     }
 
@@ -153,7 +153,7 @@ class LayerNorm {
     Queue<Nothing> m_head;       // the word that leaves next
     Pipe<Nothing> m_statistics;  // the last words of rows
     Cycle m_root_until = NEVER, m_quotient_until = NEVER, m_row_from = NEVER;
-    Pipe<char> m_codes;
+    Queue<char> m_codes;  // those that are found and those that wait
 };
 
 }  // namespace cycles

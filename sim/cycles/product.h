@@ -1,7 +1,7 @@
 // Matrix products: the GEMM unit, the array, accumulators, totals that wait, and the requantizer
 // (hw/gemm_unit.py, hw/systolic_array.py, hw/gemm.py and what they use).
 //
-// Vectors that nothing can stop go in one step, as many as that is certain for; only their outputs
+// Vectors that nothing can stop go in one step, as many as that is certain for; only their totals
 // are followed one by one.
 
 #pragma once
@@ -14,9 +14,8 @@ class Product {
   public:
     explicit Product(const Design& design)
         : m_design(design), m_words(design.words_waiting, design.word),
-          m_sums(design.accumulators), m_totals(design.token_depth),
-          m_outputs(design.requantizer), m_taken(design.skid_beats, design.skid),
-          m_parts(design.cols / design.lanes) {}
+          m_totals(design.totals_waiting),
+          m_outputs(design.outputs_waiting, design.requantizer), m_parts(design.cols / design.lanes) {}
 
     // The bank of the code buffer that is asked for in this cycle, or -1.
     int asks(Cycle now) const {
@@ -27,11 +26,10 @@ class Product {
         return (beyond < 0 ? m_run_address + ahead : m_run_next + beyond) % isa::CODE_BANKS;
     }
 
-    // Whether the shadow bank takes a column, and from when on, if the array does not stand.
-    bool takes_column(Cycle now) const { return column_from(now) <= now; }
-    Cycle column_from(Cycle now) const {
-        if (m_loaded == m_design.cols) return NEVER;
-        return m_swapped + m_design.rows + m_loaded + stalled(now);
+    // Whether the shadow bank takes a column, and from when on.
+    bool takes_column(Cycle now) const { return column_from() <= now; }
+    Cycle column_from() const {
+        return m_loaded == m_design.cols ? NEVER : m_swapped + m_design.rows + m_loaded;
     }
     template <class Machine>
     void load(Machine& machine, Cycle now) {
@@ -43,9 +41,6 @@ class Product {
     template <class Machine>
     APART void tick(Machine& machine, Cycle now) {
         give(machine, now);
-        add_up(now);
-        // Vectors that end no sums come out in time, and nothing comes of them.
-        if (!uncertain()) m_flight.clear();
         if (now >= m_run_end) {
             if (m_busy)
                 work(machine, now);
@@ -66,69 +61,25 @@ class Product {
 
   private:
     enum State { IDLE, BUSY, WAITS_WEIGHTS, WAITS_ACTIVATIONS, WAITS_OUTPUT, STATES };
-    struct Vector {
-        Cycle mark;
-        bool last, retires;
-    };
     struct Total {
         bool retires = false;
     };
 
-    // Whether something on its way may have to wait: then all vectors are followed.
-    bool uncertain() const { return m_ending > 0 || !m_sums.empty(); }
-
-    // Cycles in which the array has stood up to now.
-    Cycle stalled(Cycle now) const {
-        Cycle offered = m_flight.empty() ? NEVER : m_flight.front().mark + m_stalled;
-        return m_stalled + (offered < now ? now - offered : 0);
-    }
-
     // Outputs to the store, totals to the requantizer.
     template <class Machine>
     void give(Machine& machine, Cycle now) {
-        if (m_taken.available() <= now && machine.store.ready(machine, now)) {
-            m_taken.pop(now);
+        bool room = m_outputs.writable(now);
+        if (m_outputs.available() <= now && machine.store.ready(machine, now)) {
             machine.store.accept(machine, now);
-        }
-        if (m_outputs.offered() <= now && m_taken.writable(now)) {
-            m_taken.push(now);
             if (m_outputs.front().retires) machine.weights.retire(machine, now);
-            m_outputs.take(now);
+            m_outputs.pop(now);
         }
-        if (m_outputs.stands(now)) return;
-        if (m_parts == 1) {
-            if (m_sums.offered() > now) return;
-            m_outputs.push(now, m_sums.front());
-            m_sums.take(now);
-        } else if (m_totals.available() <= now) {
-            bool last = ++m_part == m_parts;
-            m_outputs.push(now, {last && m_totals.front().retires});
-            if (!last) return;
-            m_part = 0;
-            m_totals.pop(now);
-        }
-    }
-
-    // Sums to the queue of totals, and what leaves the array to the accumulators.
-    void add_up(Cycle now) {
-        if (!uncertain()) return;
-        if (m_parts > 1 && m_sums.offered() <= now && m_totals.writable(now)) {
-            m_totals.push(now, m_sums.front());
-            m_sums.take(now);
-        }
-        if (m_flight.empty() || m_sums.stands(now)) return;
-        const Vector& head = m_flight.front();
-        if (head.mark + m_stalled > now) return;
-        m_stalled = now - head.mark;
-        if (head.last) {
-            m_sums.push(now, {head.retires});
-            --m_ending;
-        }
-        m_flight.pop();
-    }
-
-    bool array_stands(Cycle now) const {
-        return !m_flight.empty() && m_flight.front().mark + m_stalled <= now;
+        if (!room || m_totals.available() > now) return;
+        bool last = ++m_part == m_parts;
+        m_outputs.push(now, {last && m_totals.front().retires});
+        if (!last) return;
+        m_part = 0;
+        m_totals.pop(now);
     }
 
     template <class Machine>
@@ -158,7 +109,8 @@ class Product {
     template <class Machine>
     void send(Machine& machine, Cycle now) {
         bool first = m_send.first();
-        if (array_stands(now) || (first && m_tile_from > now)) return;
+        bool last = m_send.last_pass();
+        if ((last && !m_totals.room(now)) || (first && m_tile_from > now)) return;
         Cycle offered = std::max(m_words.available(), m_moved + 1);
         m_row[WAITS_ACTIVATIONS] += offered - m_moved - 1;
         Cycle weights = first ? std::clamp(m_tile_from, offered, now) - offered : 0;
@@ -168,36 +120,25 @@ class Product {
         m_moved = now;
         m_words.pop(now);
         if (first) {
-            m_swapped = now - stalled(now);
+            m_swapped = now;
             m_loaded = 0;
             m_tile_from = NEVER;
             machine.poke(WEIGHTS, now);
         }
         bool ends = m_send.token() == m_send.tokens() - 1;
-        bool last = m_send.last_pass();
-        depart(now, last, ends && m_send.retires());
+        if (last) m_totals.push(now + m_design.totals, {ends && m_send.retires()});
         bool final = ends && m_send.ends_command();
         m_send.advance();
         if (final) finish(machine, now);
-    }
-
-    // A vector enters the array.
-    void depart(Cycle now, bool last, bool retires) {
-        if (uncertain() || (last && m_totals.certain() < 1) || (last && m_parts == 1)) {
-            m_flight.push({now - m_stalled + m_design.array, last, retires});
-            m_ending += last;
-        } else if (last) {
-            m_totals.push(now + m_design.array + m_design.accumulators, {retires});
-        }
     }
 
     // As many vectors as are sure to go, one in each cycle from the next on.
     void run(Cycle now) {
         int64_t left = m_send.tokens() - m_send.token();
         bool last = m_send.last_pass();
-        if (m_send.token() == 0 || m_send.tokens() < m_design.words_waiting || uncertain()) return;
+        if (m_send.token() == 0 || m_send.tokens() < m_design.words_waiting) return;
         if (m_send.ends_command()) --left;
-        if (last) left = m_parts > 1 ? std::min(left, m_totals.certain()) : 0;
+        if (last) left = std::min(left, m_totals.credits());
         int64_t waiting = m_words.size();
         if (left <= m_design.words_waiting || waiting < m_design.word || m_ask.over()) return;
         // The first words are there as they are wanted; one is asked for in each cycle, from the
@@ -218,7 +159,7 @@ class Product {
         m_words.replay(m_run_from, m_run_count, left, m_run_end - 1);
         bool ends = m_send.token() + left == m_send.tokens();
         for (int64_t i = 0; last && i < left; ++i)
-            m_totals.push(now + 1 + i + m_design.array + m_design.accumulators,
+            m_totals.push(now + 1 + i + m_design.totals,
                           {i == left - 1 && ends && m_send.retires()});
         m_send.advance(left);
         m_row[BUSY] += left;
@@ -239,11 +180,9 @@ class Product {
     template <class Machine>
     Cycle next(Machine& machine, Cycle now) const {
         Cycle at = NEVER;
-        if (!m_taken.empty()) at = std::max(now + 1, m_taken.available());
-        if (!m_outputs.empty()) at = std::min(at, std::max(now + 1, m_outputs.offered()));
-        if (!m_outputs.stands(now + 1) && m_parts > 1)
+        if (!m_outputs.empty()) at = std::max(now + 1, m_outputs.available());
+        if (m_outputs.writable(now + 1))
             at = std::min(at, std::max(now + 1, m_totals.available()));
-        if (uncertain()) return now + 1;
         if (now + 1 < m_run_end) return std::min(at, m_run_end);
         if (!m_busy) return std::min(at, machine.sequencer.next(isa::UNIT_GEMM, now));
         bool waits = m_send.first() && m_tile_from == NEVER &&
@@ -262,14 +201,10 @@ class Product {
     int64_t m_run_count = 0, m_run_left = 0, m_run_address = 0, m_run_next = 0;
     // The array: columns of the next tile, and since when it is whole.
     int64_t m_loaded = 0;
-    Cycle m_swapped = PAST, m_tile_from = NEVER, m_stalled = 0;
-    Ring<Vector> m_flight;
-    int64_t m_ending = 0;  // of those in flight, that end sums
+    Cycle m_swapped = PAST, m_tile_from = NEVER;
     // Behind it.
-    Pipe<Total> m_sums;
     BufferedQueue<Total> m_totals;
-    Pipe<Total> m_outputs;
-    Queue<Nothing> m_taken;
+    Queue<Total> m_outputs;
     int64_t m_parts, m_part = 0;
     std::vector<int64_t> m_states;
     int64_t m_row[STATES] = {};

@@ -47,7 +47,7 @@ class Ring {
 };
 
 // A queue of `depth` places whose beats can be taken `latency` cycles after they came: a SyncFIFO
-// (1), the skid registers of a data mover (1), the words of a buffer's reader (2 or more).
+// (1), the skid registers of a data mover (1), a pipeline and its credit queue (2 or more).
 template <class T>
 class Queue {
   public:
@@ -118,8 +118,10 @@ class BufferedQueue {
         bool out = m_popped == now || available() <= now;
         return level(now) - out != m_depth - 1;
     }
-    // Beats that may be pushed, one in each of the next cycles, whatever is popped.
-    int64_t certain() const { return m_depth > 1 ? m_depth - 1 - m_items.size() : 0; }
+    // Where beats are on their way when they are pushed: whether there is a place for one more, and
+    // how many may be pushed in the next cycles, whatever is popped.
+    bool room(Cycle now) const { return m_items.size() + (m_popped == now) < m_depth; }
+    int64_t credits() const { return m_depth - m_items.size(); }
     const T& front() const { return m_items.front().beat; }
     void push(Cycle at, const T& beat = T{}) { m_items.push({at, beat}); }
     void pop(Cycle now) {

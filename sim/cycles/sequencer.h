@@ -66,10 +66,10 @@ class Sequencer {
     void finish(Machine& machine, int number, Cycle now) {
         Unit& unit = m_units[number];
         done[unit.at_work] = now;
-        unit.at_work_until = now;
-        unit.finished.push_back(now);
+        unit.at_work_until = now + m_design.done;
+        unit.finished.push_back(now + m_design.done);
         for (int other = 0; other < UNITS; ++other) look(machine, other);
-        machine.poke(SEQUENCER, now + 1);
+        machine.poke(SEQUENCER, now + m_design.done + 1);
     }
 
     bool ended(Cycle now) const { return m_ended_from <= now; }

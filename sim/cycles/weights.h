@@ -180,7 +180,7 @@ class Weights {
     template <class Machine>
     Cycle next(Machine& machine, Cycle now) const {
         if (!m_busy) return machine.sequencer.next(isa::UNIT_WEIGHTS, now);
-        Cycle at = NEVER, array = std::max(now + 1, machine.product.column_from(now + 1));
+        Cycle at = NEVER, array = std::max(now + 1, machine.product.column_from());
         if (m_loading_from < NEVER) {
             if (m_records.full()) return m_sets < 2 || !m_retired.empty() ? now + 1 : NEVER;
             return std::max({now + 1, m_loading_from, stream(machine, now)});

@@ -158,9 +158,6 @@ def _draw(unit: str, count: int, names: tuple[str, ...]) -> Iterator[Accelerator
         words = config.code_depth * rows * config.activation_width
         if rows * cols > CELLS_MAX or words > CODE_BITS_MAX or config in seen:
             continue
-        if unit == "total queue" and config.lanes == cols:
-            # Made only where totals go in parts.
-            continue
         seen.add(config)
         yield config
 

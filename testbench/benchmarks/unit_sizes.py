@@ -76,7 +76,7 @@ def units_of(config: AcceleratorConfig) -> dict[str, wiring.Component]:
     top = Accelerator(config=config)
     top.elaborate(None)
     gemm, attention = top.gemm, top.attention_unit
-    units = {
+    return {
         "fetch": top.fetch_unit,
         "patchify": top.patchify_unit,
         "weights": top.weight_unit,
@@ -97,7 +97,6 @@ def units_of(config: AcceleratorConfig) -> dict[str, wiring.Component]:
         "read arbiter": top.arbiter,
         "write DMA": top.write_dma,
     }
-    return {name: unit for name, unit in units.items() if unit is not None}
 
 
 def measure(name: str, unit: wiring.Component, no_dsp: bool) -> dict[str, Any]:

@@ -146,7 +146,7 @@ async def each_beat_keeps_its_command(dut):
 def test_codes_equal_golden(lanes, groups, stages):
     sizes = {"lanes": lanes, "groups": groups, "sum_width": 20}
     unit = Requantizer(**sizes, tag_width=5, stages=stages)
-    assert 2 * stages + 7 == unit.LATENCY
+    assert 2 * stages + 8 == unit.LATENCY
     params = sizes | {"seed": lanes + groups, "latency": unit.LATENCY}
     print(f"seed {params['seed']}")
     print(simulate(unit, __name__, params=params))

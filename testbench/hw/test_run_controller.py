@@ -89,7 +89,9 @@ class Controller:
     async def finish(self) -> None:
         """The end of a run that goes well."""
         await self.step(finished=1, bus_idle=1)
-        assert self.interrupts == [DONE]
+        assert (self.levels, self.interrupts) == ((0, 1, 0), [])
+        await self.step()
+        assert (self.levels, self.interrupts) == ((0, 1, 0), [DONE])
         await self.step(finished=0)
         assert (self.state, self.levels) == ((0, 1, 0), (0, 0, 0))
         assert self.error == (ErrorCause.NONE, 0)
@@ -99,9 +101,10 @@ class Controller:
         for _ in range(cycles):
             assert (self.state, self.levels, self.interrupts) == ((1, 0, 0), (0, 0, 1), [])
             await self.step()
-        await self.step(bus_idle=1)
-        assert self.levels == (0, 0, 1)
-        await self.step(2)
+        for reset in (0, 0, 1):
+            await self.step(bus_idle=1)
+            assert (self.levels, self.interrupts) == ((reset, 0, 1), [])
+        await self.step()
         assert (self.levels, self.interrupts) == ((1, 0, 1), [ERROR])
         await self.step()
         assert (self.state, self.levels) == ((0, 0, 1), (0, 0, 0))
@@ -140,7 +143,7 @@ async def runs_end_well(dut: Any) -> None:
         assert (unit.state, unit.levels, unit.interrupts) == ((1, 0, 0), (0, 1, 0), [])
         await unit.finish()
         # From the cycle after the start to that of the interrupt.
-        assert unit.counted == 2 + 1 + cycles + 1 + late + 1
+        assert unit.counted == 2 + 1 + cycles + 1 + late + 2
         await unit.step(3, finished=0)
         assert (unit.state, unit.interrupts) == ((0, 1, 0), [DONE])
 
@@ -169,6 +172,7 @@ async def every_fault_stops_the_run(dut: Any) -> None:
         assert unit.levels == (0, 1, 0)
         later, later_bits, *_ = draw.choice(sources())
         await unit.step(**{port: bits * (index % 2), "start_stb": 1})
+        assert unit.levels == (0, 1, 0)
         await unit.step(**{later: later_bits, "start_stb": 0})
         await unit.drain((cause, address), draw.randint(0, 5))
         # What is wrong without a run is no matter.
@@ -194,7 +198,9 @@ async def faults_in_one_cycle(dut: Any) -> None:
         await unit.start_to_run()
         await unit.step(**{first: first_bits, second: second_bits, "finished": 1})
         assert unit.interrupts == []
-        await unit.step(**{first: 0, second: 0, "bus_idle": 0})
+        await unit.step(**{first: 0, second: 0})
+        assert unit.interrupts == []
+        await unit.step(bus_idle=0)
         await unit.drain(tuple(error), 1)
 
 
@@ -209,16 +215,81 @@ async def halted_movers_are_no_error(dut: Any) -> None:
 
 
 @cocotb.test()
-async def faults_of_the_run_before_are_reset(dut: Any) -> None:
-    """Levels that fall in the reset do not stop the next run."""
+async def faults_before_and_after_a_run(dut: Any) -> None:
+    """What is wrong from the interrupt to the last cycle of the next reset stops neither run."""
     unit = Controller(await Bench.start(dut))
-    bits = Cause.SLVERR | 0x40 << 3
-    await unit.start(read_faults=bits)
-    await unit.step(read_faults=0)
-    assert unit.levels == (1, 0, 0)
-    await unit.step()
-    assert unit.levels == (0, 1, 0)
-    await unit.finish()
+    for port, bits, *_ in sources():
+        await unit.start(**{port: bits})
+        await unit.step()
+        assert unit.levels == (1, 0, 0)
+        await unit.step(**{port: 0})
+        assert unit.levels == (0, 1, 0)
+        await unit.step(3)
+        await unit.step(finished=1)
+        await unit.step(**{port: bits})
+        assert (unit.levels, unit.interrupts) == ((0, 1, 0), [DONE])
+        await unit.step(finished=0)
+        assert (unit.state, unit.levels) == ((0, 1, 0), (0, 0, 0))
+        assert unit.error == (ErrorCause.NONE, 0)
+
+
+@cocotb.test()
+async def a_bus_that_is_idle_before_the_halt(dut: Any) -> None:
+    """A burst may be begun up to the halt, and the core is not reset before its answer."""
+    unit = Controller(await Bench.start(dut))
+    for port, bits, cause, address in sources():
+        for finished in (0, 1):
+            await unit.start_to_run()
+            await unit.step(**{port: bits, "finished": finished})
+            await unit.step(**{port: 0, "finished": 1})
+            assert unit.levels == (0, 1, 0)
+            await unit.step(bus_idle=0)
+            await unit.drain((cause, address), 5)
+
+
+@cocotb.test()
+async def starts_right_after_the_end(dut: Any) -> None:
+    """In the first cycle that is not busy, while all is as the run before has left it."""
+    unit = Controller(await Bench.start(dut))
+    bits = 1 | ErrorCause.BAD_OPCODE << 1
+    for well in (True, False):
+        for entry in (ENTRY, 1):
+            await unit.start_to_run(watchdog=9)
+            # Ignored up to the end.
+            await unit.step(3, start_stb=1, entry=entry)
+            await unit.step(finished=1, fault=0 if well else bits)
+            await unit.step(1 if well else 5)
+            assert unit.interrupts == ([DONE] if well else [ERROR])
+            await unit.step()
+            assert unit.state == (0, int(well), int(not well))
+            unit.interrupts, unit.counted = [], 0
+            await unit.step(start_stb=0, bus_idle=int(entry == ENTRY))
+            assert (unit.state, unit.now["counting"]) == ((1, 0, 0), 1)
+            if entry == ENTRY:
+                await unit.step()
+                assert unit.levels == (1, 0, 0)
+                await unit.step(20, finished=0, fault=0, progress=1)
+                assert (unit.levels, unit.interrupts) == ((0, 1, 0), [])
+                await unit.finish()
+            else:
+                await unit.drain((ErrorCause.BAD_ADDRESS, entry), 3)
+
+
+@cocotb.test()
+async def watchdog_expires_as_the_run_ends(dut: Any) -> None:
+    """With the end, it goes first; in the cycle after, that of the interrupt, it is too late."""
+    unit = Controller(await Bench.start(dut))
+    for limit in (1, 6):
+        await unit.start_to_run(watchdog=limit)
+        await unit.step(limit - 1)
+        await unit.step(2, finished=1)
+        await unit.step(bus_idle=0, progress=1)
+        await unit.drain((ErrorCause.WATCHDOG, 0), 1)
+        await unit.start_to_run(watchdog=limit + 1)
+        await unit.step(limit - 1)
+        await unit.finish()
+        await unit.step(5)
+        assert (unit.state, unit.levels, unit.interrupts) == ((0, 1, 0), (0, 0, 0), [DONE])
 
 
 @cocotb.test()
@@ -235,6 +306,8 @@ async def watchdog_stops_a_run_that_hangs(dut: Any) -> None:
         await unit.step()
         assert unit.levels == (0, 1, 0)
         await unit.step(progress=1, bus_idle=0)
+        assert unit.levels == (0, 1, 0)
+        await unit.step()
         await unit.drain((ErrorCause.WATCHDOG, 0), 2)
     await unit.start_to_run(watchdog=0)
     await unit.step(1000)
@@ -247,7 +320,7 @@ async def watchdog_waits_for_the_last_answer_too(dut: Any) -> None:
     """END has been reached, but the bus never becomes idle."""
     unit = Controller(await Bench.start(dut))
     await unit.start_to_run(watchdog=5)
-    await unit.step(5, finished=1, bus_idle=0)
+    await unit.step(6, finished=1, bus_idle=0)
     assert unit.levels == (0, 1, 0)
     await unit.step()
     assert unit.levels == (0, 0, 1)
@@ -266,7 +339,7 @@ async def a_bus_that_never_answers_is_told(dut: Any) -> None:
         await unit.step(**{port: bits, "bus_idle": 0})
         await unit.step(3 if not bits else 0, fault=0)
         assert unit.levels == (0, 1, 0)
-        await unit.step(4)
+        await unit.step(5)
         assert (unit.levels, unit.interrupts) == ((0, 0, 1), [])
         await unit.step()
         assert unit.interrupts == [ERROR]
@@ -274,7 +347,7 @@ async def a_bus_that_never_answers_is_told(dut: Any) -> None:
         await unit.step(20, start_stb=1, entry=ENTRY)
         assert (unit.state, unit.levels) == ((1, 0, 1), (0, 0, 1))
         assert unit.error == error
-        await unit.step(3, start_stb=0, bus_idle=1)
+        await unit.step(4, start_stb=0, bus_idle=1)
         assert unit.levels == (1, 0, 1)
         await unit.step()
         assert (unit.state, unit.levels) == ((0, 0, 1), (0, 0, 0))
@@ -285,58 +358,96 @@ async def a_bus_that_never_answers_is_told(dut: Any) -> None:
 
 @cocotb.test()
 async def an_answer_as_the_watchdog_expires(dut: Any) -> None:
-    """Either the error is told while the bus is owed something, or with the last busy cycle."""
+    """The error is told in the cycle of the answer at the latest, or in the last busy one."""
     unit = Controller(await Bench.start(dut))
     told = []
-    for cycles in range(9):
+    for cycles in range(1, 10):
         await unit.start_to_run(watchdog=4)
         await unit.step(fault=1 | ErrorCause.BAD_OPCODE << 1, bus_idle=0)
         await unit.step(cycles, fault=0)
+        await unit.step(bus_idle=1)
         told.append(unit.interrupts == [ERROR])
-        await unit.step(2, bus_idle=1)
+        await unit.step(2)
         assert unit.interrupts == [ERROR] * told[-1]
         await unit.step()
         assert (unit.interrupts, unit.levels) == ([ERROR], (1, 0, 1))
         await unit.step()
         assert unit.state == (0, 0, 1)
-    assert told == [False] * 5 + [True] * 4
+    assert told == [False] * 4 + [True] * 5
+
+
+class Reference:
+    """What the cycles of a run lead to: the first event in them ends it."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.still = limit, 0
+        self.error: tuple[int, int] | None = None
+
+    def ends(self, error: tuple[int, int] | None, ports: dict[str, int]) -> bool:
+        """Whether this cycle of the run ends it; `error` is then the fault's, or that of NONE."""
+        expired = self.limit and self.still >= self.limit and not ports["progress"]
+        self.still = 0 if ports["progress"] else self.still + 1
+        if error or expired:
+            self.error = error or (ErrorCause.WATCHDOG, 0)
+        elif ports["finished"] and ports["bus_idle"]:
+            self.error = (ErrorCause.NONE, 0)
+        return self.error is not None
 
 
 @cocotb.test()
 async def random_runs_have_one_interrupt_each(dut: Any) -> None:
-    """Any order of events: one interrupt per start, of the kind that STATUS and ERROR tell."""
+    """Any order of events: the first decides, after so many cycles as are documented."""
     unit = Controller(await Bench.start(dut))
     draw = random.Random(SEED)
     found = sources()
     kinds = {DONE: 0, ERROR: 0}
-    for _ in range(150):
+    for _ in range(300):
         entry = ENTRY if draw.random() < 0.8 else draw.getrandbits(64)
-        await unit.start(entry, watchdog=draw.choice([0, 3, 10]))
-        expected = None
-        for _ in range(400):
+        limit = draw.choice([0, 3, 10])
+        await unit.start(entry, watchdog=limit, bus_idle=0)
+        reference = Reference(limit)
+        if entry != ENTRY:
+            reference.error = (ErrorCause.BAD_ADDRESS, entry)
+        # Of the first cycle in which each is so.
+        first: dict[str, int] = {}
+        bus_idle = 0
+        for cycle in range(400):
             if unit.interrupts and not unit.busy:
                 break
             ports, error = dict.fromkeys(FAULTS, 0), None
             if draw.random() < 0.05:
-                port, bits, *error = draw.choice(found)
-                ports[port] = bits
+                port, bits, *fault = draw.choice(found)
+                ports[port], error = bits, tuple(fault)
             ports["finished"] = draw.random() < 0.1
-            ports["bus_idle"] = draw.random() < 0.5
+            # What the bus has answered for stays so once no burst is begun.
+            bus_idle = ports["bus_idle"] = (bus_idle and unit.levels[2]) or draw.random() < 0.5
             ports["progress"] = draw.random() < 0.6
             await unit.step(**ports)
-            if error and unit.levels == (0, 1, 0):
-                expected = tuple(error)
+            reset, run, halt = unit.levels
+            if run and reference.error is None and reference.ends(error, ports):
+                first["event"] = cycle
+            for name, so in (
+                ("halt", halt),
+                ("idle", halt and bus_idle),
+                ("reset", halt and reset),
+                ("interrupt", bool(unit.interrupts)),
+            ):
+                if so:
+                    first.setdefault(name, cycle)
         else:
             raise AssertionError("the run did not end")
         assert len(unit.interrupts) == 1
         kinds[unit.interrupts[0]] += 1
-        done = unit.interrupts[0] == DONE
-        if expected is None and not done:
-            legal = entry == ENTRY
-            expected = (ErrorCause.WATCHDOG, 0) if legal else (ErrorCause.BAD_ADDRESS, entry)
-        assert unit.error == (expected or (ErrorCause.NONE, 0))
+        done = reference.error == (ErrorCause.NONE, 0)
+        assert unit.interrupts == [DONE if done else ERROR]
+        assert unit.error == reference.error
         assert unit.state == (0, int(done), int(not done))
-    assert min(kinds.values()) > 20
+        if done:
+            assert first["interrupt"] == first["event"] + 1
+        else:
+            assert first["halt"] == first.get("event", -2) + 2
+            assert first["reset"] == first["idle"] + 2
+    assert min(kinds.values()) > 40
 
 
 def test_run_controller() -> None:

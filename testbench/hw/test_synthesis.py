@@ -290,7 +290,7 @@ def test_a_small_accelerator_is_synthesized_placed_and_routed(tmp_path: Path) ->
     # Products of the array are LUTs, those of the requantizer are not.
     assert found.units["gemm.array"].dsp == 0
     assert found.units["gemm.requantizer"].dsp > 0
-    routed = place_and_route("LFE5U-25F", tmp_path, found.paths)
+    routed = place_and_route("LFE5U-45F", tmp_path, found.paths)
     assert routed.used["TRELLIS_FF"] == found.total.ff
     assert routed.used["MULT18X18D"] == found.total.dsp
     assert routed.used["DP16KD"] == found.total.block_ram

@@ -57,14 +57,12 @@ async def sums_equal_products(dut):
     rng = np.random.default_rng(bench.params["seed"])
     long = bench.params["rows"] + bench.params["cols"]
     cycles = bench.results["cycles"] = []
-    for run, (idle, pressure) in enumerate(PAIRS):
+    for run, (idle, _) in enumerate(PAIRS):
         counts = [long + 3, 1, 2, 5, long, 1, 1, long + 17, *rng.integers(1, long, 6)]
         tiles = Tiles(rng, bench.params, counts)
         # Weights and vectors each come late in their turn.
         idles = {"weights": idle, "i": "always"} if run % 2 else {"weights": "always", "i": idle}
-        await run_tiles(
-            bench, tiles, f"{idle}, {pressure}", idle=idles, pressure=pressure, seed=run
-        )
+        await run_tiles(bench, tiles, idle, idle=idles, seed=run)
         cycles += [bench.sources[name].cycles for name in ("weights", "i")]
         cycles.append(bench.sinks["o"].cycles)
 
@@ -101,7 +99,7 @@ async def a_reset_ends_what_was_under_way(dut):
     rng = np.random.default_rng(bench.params["seed"])
     for cycles in (3, 11, 40):
         tiles = Tiles(rng, bench.params, [9, 9, 9])
-        broken = cocotb.start_soon(run_tiles(bench, tiles, "broken off", pressure="random:0.5"))
+        broken = cocotb.start_soon(run_tiles(bench, tiles, "broken off", idle="random:0.5"))
         await ClockCycles(dut.clk, cycles)
         broken.cancel()
         await bench.reset()

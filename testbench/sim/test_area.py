@@ -10,7 +10,6 @@ import pytest
 
 from rootshift.config import AcceleratorConfig
 from rootshift.errors import ConfigError
-from rootshift.hw.top import Accelerator
 from rootshift.sim.area.fit import fit, fitted
 from rootshift.sim.area.memory import Memory, mapped
 from rootshift.sim.area.model import Resources, area, fits
@@ -60,14 +59,6 @@ def test_a_total_is_the_sum_of_the_accelerators_units(family: str) -> None:
     assert astuple(found.total) == pytest.approx(astuple(total))
     assert found.slowest in found.units
     assert 1 < found.fmax_mhz < 1000
-
-
-def test_only_what_a_design_has_is_counted() -> None:
-    """Totals that go to the requantizer at once need no queue; the RTL says so, too."""
-    for lanes in (4, 8):
-        config = AcceleratorConfig(rows=8, cols=8, lanes=lanes)
-        there = Accelerator(config=config).gemm.queue is not None
-        assert ("total queue" in area(config, "ecp5").units) == there
 
 
 @pytest.mark.parametrize("family", FAMILIES)
