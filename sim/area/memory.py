@@ -23,8 +23,8 @@ class Memory:
     """A memory with one write port.
 
     Fields: words, bits of a word, read ports, whether these have a register (`sync`), whether they
-    see what is written in the same cycle (`transparent`), and parts of a word that are written by
-    themselves.
+    see what is written in the same cycle and read in every cycle (`transparent`), and parts of a
+    word that are written by themselves.
     """
 
     depth: int
@@ -133,8 +133,9 @@ def mapped(memory: Memory, family: str) -> Mapping:
         words = memory.depth * memory.width
         return Mapping("logic", lut=words, ff=words + memory.sync * read_bits)
     if kind == "lut":
-        around = read_bits if memory.transparent else 0
-        return Mapping("lut", lut=takes + mux, ff=memory.sync * read_bits, around=around)
+        # Of what is read in every cycle as it is by then, the address is kept in place of the word.
+        kept = memory.reads * address if memory.transparent else memory.sync * read_bits
+        return Mapping("lut", lut=takes + mux, ff=kept)
     late = memory.width + address + memory.parts if old else 0
     held = read_bits + memory.reads if old or memory.transparent else 0
     chosen = (banks - 1).bit_length() * memory.reads

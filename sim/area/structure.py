@@ -16,6 +16,8 @@ from ...formats import (
 from ...latency import drain_lanes, drains
 from .memory import Mapping, Memory, mapped
 
+PART = 18
+"""Most bits of a part of an operand: `hw.multiplication.PART`."""
 EPSILON_WIDTH = 40
 """Bits of a LayerNorm's epsilon."""
 
@@ -152,17 +154,42 @@ def delayed(stages: int, family: str) -> tuple[int, int]:
     return whole + (rest > 1), int(rest == 1)
 
 
-def multiplier(first: int, second: int, family: str, *, signed: bool = True) -> int:
+def multiplier(
+    first: int, second: int, family: str, *, signed: bool = True, kept: int | None = None
+) -> int:
     """DSP blocks of a multiplication, as Yosys (`mul2dsp.v`) cuts operands that are too wide.
 
-    Parameters: bits of the operands, both signed or both not.
+    Parameters: bits of the operands, both signed or both not; those of the product that are used.
     """
     wide, narrow = max(first, second), min(first, second)
     if family != "ecp5":
-        if wide + narrow < 9:
+        found = wide + narrow
+        if (found if kept is None else min(found, kept)) < 9:
             return 0
         wide, narrow = wide + (not signed), narrow + (not signed)
     return _pieces(wide, narrow, family)
+
+
+def product(
+    first: int, second: int, family: str, *, signed: bool = True, kept: int | None = None
+) -> int:
+    """DSP blocks of `hw/multiplication.py`, which cuts the operands itself.
+
+    Parameters: bits of the operands, and whether they are signed (the wider where one is); bits of
+    the product that are used.
+    """
+    return sum(
+        multiplier(a, b, family, kept=None if kept is None else kept - low_a - low_b)
+        for low_a, a in _parts(first, signed)
+        for low_b, b in _parts(second, signed)
+    )
+
+
+def _parts(width: int, signed: bool) -> list[tuple[int, int]]:
+    """Place and bits of an operand's parts."""
+    step = PART - 1
+    last = max(0, -(-(width - PART + (not signed)) // step)) * step
+    return [*((low, step) for low in range(0, last, step)), (last, width - last)]
 
 
 _CUTS = {"ecp5": (18, 18, 18), "xc7": (25, 18, 17), "xcup": (27, 18, 17)}

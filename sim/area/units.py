@@ -19,18 +19,22 @@ from ...formats import (
     MULTIPLIER_WIDTH,
     NORM_CHANNEL_BYTES,
     NORM_WIDTH,
-    QUOTIENT_WIDTH,
     RESIDUAL_WIDTH,
+    ROOT_WIDTH,
     SCORE_WIDTH,
     ZERO_WIDTH,
     psum_width,
 )
 from .memory import Memory, mapped
-from .structure import Sizes, bits, delayed, gearbox, multiplier, plain_queue, queue
+from .structure import Sizes, bits, delayed, gearbox, multiplier, plain_queue, product, queue
 
 FAMILIES = ("ecp5", "xc7", "xcup")
 FITTED = {"ecp5": "ecp5", "xc7": "xc7", "xcup": "xc7"}
 """Family -> that whose runs its factors come from: UltraScale+ has the LUTs of 7-series."""
+
+
+RECIPROCAL_WIDTH = ROOT_WIDTH + 1
+"""Of the reciprocal root, as it is multiplied by."""
 
 
 class Terms(NamedTuple):
@@ -171,7 +175,6 @@ def _accumulators(config: AcceleratorConfig, family: str) -> Terms:
         (
             memory.lut,
             word,
-            memory.around * (memory.kind == "lut"),
             cols * moved * (activations > 1),
             cols * moved * (weights > 1),
         ),
@@ -208,8 +211,8 @@ def _requantizer(config: AcceleratorConfig, family: str) -> Terms:
     memory = mapped(Memory(groups, 8 * CHANNEL_BYTES), family)
     sent = sizes.address + bits(groups) + 1
     along = delayed(6, family)
-    blocks = multiplier(sizes.code_total + 1, ZERO_WIDTH, family)
-    blocks += multiplier(ACCUMULATOR_WIDTH, MULTIPLIER_WIDTH + 1, family)
+    blocks = product(sizes.code_total, ZERO_WIDTH, family, signed=False)
+    blocks += product(ACCUMULATOR_WIDTH, MULTIPLIER_WIDTH, family)
     return Terms(
         (
             lanes * memory.lut + sent * along[0],
@@ -261,22 +264,23 @@ def _layernorm(config: AcceleratorConfig, family: str) -> Terms:
     largest = (depth * depth << (2 * RESIDUAL_WIDTH - 2)) + (1 << 40)
     variance = 2 * -(-largest.bit_length() // 2)
     difference = max(RESIDUAL_WIDTH + channels, total) + 1
-    lane = multiplier(RESIDUAL_WIDTH, RESIDUAL_WIDTH, family)
-    lane += multiplier(RESIDUAL_WIDTH, channels + 1, family)
-    lane += multiplier(difference, QUOTIENT_WIDTH + 1, family)
-    lane += multiplier(NORM_WIDTH, 16, family)
+    lane = product(RESIDUAL_WIDTH, RESIDUAL_WIDTH, family)
+    lane += product(RESIDUAL_WIDTH, channels, family)
+    lane += product(difference, RECIPROCAL_WIDTH, family)
+    lane += product(NORM_WIDTH, 16, family)
     held = _tree(lanes, RESIDUAL_WIDTH) + _tree(lanes, 2 * RESIDUAL_WIDTH - 1)
     held += lanes * 2 * config.activation_width
-    # Registers of products, which a DSP block of 7-series takes in where it makes all of one; on
-    # UltraScale+ Yosys leaves them outside.
-    products = lanes * (difference + QUOTIENT_WIDTH + 1)
+    # Sums of parts, and products, which a DSP block of 7-series takes in; on UltraScale+ Yosys
+    # leaves them outside.
+    held += lanes * (difference + RECIPROCAL_WIDTH)
     if family != "xc7":
-        held += products + lanes * (RESIDUAL_WIDTH + channels + difference)
-    if family != "xc7" or multiplier(difference, QUOTIENT_WIDTH + 1, family) <= 2:
-        products = 0
-    # The same of the row's square.
-    cut = variance * (family == "xc7" and multiplier(total, total, family) > 2)
-    row = multiplier(total, total, family) + multiplier(squares, channels, family, signed=False)
+        held += lanes * (RESIDUAL_WIDTH + channels + difference)
+    row = product(total, total, family, kept=variance) + product(
+        squares, channels, family, signed=False
+    )
+    # 7-series: of what is read from LUTs the gain has its register in a DSP block, the offset in a
+    # shift register.
+    kept = storage.ff if family != "xc7" or storage.kind == "block" else 0
     return Terms(
         (
             rows.lut + storage.lut,
@@ -286,7 +290,7 @@ def _layernorm(config: AcceleratorConfig, family: str) -> Terms:
             rows.around + storage.around,
             config.rows * config.activation_width,
         ),
-        (rows.ff + storage.ff + counters + load[0] + held, 1, lanes, products, cut),
+        (rows.ff + kept + counters + load[0] + held, 1, lanes),
         dsp=lanes * lane + row,
         block_ram=rows.block_ram + storage.block_ram,
         delay=(1.0, variance),
@@ -334,8 +338,8 @@ def _attention(config: AcceleratorConfig, family: str) -> Terms:
     sums, counts = sizes.bucket + sizes.headroom, sizes.count + sizes.headroom
     lanes, span = sizes.drain_lanes, sizes.drain_lanes * sizes.drain_groups
     difference = max(sums + 1, counts + ZERO_WIDTH) + 1
-    blocks = multiplier(counts + 1, ZERO_WIDTH, family)
-    blocks += lanes * multiplier(difference, MULTIPLIER_WIDTH + 1, family)
+    blocks = product(counts, ZERO_WIDTH, family, signed=False)
+    blocks += lanes * product(difference, MULTIPLIER_WIDTH, family)
     group = bits(sizes.drain_groups) if lanes & (lanes - 1) else 0
     constant = multiplier(group, bits(lanes + 1), family, signed=False) if group else 0
     horner = sizes.drains * (channels * sums + counts)

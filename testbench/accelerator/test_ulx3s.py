@@ -18,7 +18,6 @@ from rootshift.hw.block_memory import BlockMemory
 from rootshift.hw.boards.standalone import Standalone, identity_of
 from rootshift.hw.compiler import compile_program
 from rootshift.hw.driver.serial_board import SerialBoard
-from rootshift.latency import DONE_TO_INTERRUPT
 from rootshift.program import Program
 from rootshift.sim.cycles.model import model_cycles
 from rootshift.sim.golden.model import GoldenModel
@@ -44,8 +43,8 @@ MEMORY = MemoryTiming(
 def compiled(artifact: Artifact, array: str) -> tuple[Program, int]:
     """The program, and what the register CYCLES must say of it."""
     program = compile_program(artifact, AcceleratorConfig.for_artifact(artifact, array), 1)
-    # The interrupt's line, which the model waits for, follows the end that the register counts to.
-    return program, model_cycles(program, memory=MEMORY).cycles - DONE_TO_INTERRUPT
+    # The register counts up to the interrupt; its line, which the model waits for, follows.
+    return program, model_cycles(program, memory=MEMORY).cycles - 1
 
 
 def simulated(artifact: Artifact, program: Program, cycles: int) -> SimulatedBoard:

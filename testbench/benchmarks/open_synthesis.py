@@ -4,8 +4,9 @@ Yosys and nextpnr, and what is counted how: `hw/synthesis` (extra `synthesis`; t
 tool compiles it for a minute or two).
 
 - delay: on 7-series and UltraScale+ the latest arrival that Yosys' `sta` finds with the cells' own
-  delays, of logic alone; on ECP5 the critical path of nextpnr, placed and routed out of context on
-  an LFE5U-85F of speed grade 6, register to register.
+  delays, of logic alone; on ECP5 the critical path of nextpnr, placed and routed on an LFE5U-85F of
+  speed grade 6 with registers between two pins at its ports (`PortChain`), which its area is
+  without.
 - generic: register bits are those of flip-flops (a memory's own output register is part of the
   memory), memory bits those of arrays that are read by address, whatever they are built of later;
   multipliers by constants are adders and left out.
@@ -23,6 +24,7 @@ from amaranth.lib import wiring
 from rootshift.hw.synthesis.accelerator import NETLIST
 from rootshift.hw.synthesis.families import FAMILIES, SMALLEST, Cells
 from rootshift.hw.synthesis.netlist import SOURCE, read, rtlil_text
+from rootshift.hw.synthesis.port_chain import PortChain
 from rootshift.hw.synthesis.routing import place_and_route
 from rootshift.hw.synthesis.tools import YOSYS, run_tool, yosys
 from rootshift.targets import ROUTED
@@ -73,17 +75,17 @@ def implement(
     """
     family = FLOWS[target]
     routed = family.name in ROUTED
-    commands = [
+    mapped = [
         read((), [soft] if dsp and soft else []),
         family.command.format(dsp="" if dsp else "-nodsp"),
         f"tee -q -o {_OUT} stat -json",
-        *([f"write_json {NETLIST}" if routed else STA] if delay else []),
     ]
     found = None
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        statistics = _run(component, commands, place)
+        statistics = _run(component, [*mapped, *([STA] if delay and not routed else [])], place)
         if delay and routed:
+            _run(PortChain(component), [*mapped, f"write_json {NETLIST}"], place)
             path = place_and_route(PART, place, {}).slowest
             found = Delay(path.logic_ns, path.route_ns) if path else Delay(0.0, 0.0)
         elif delay:

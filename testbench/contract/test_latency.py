@@ -70,7 +70,7 @@ def test_steps_of_the_root(digits: int, steps: tuple[int, int]) -> None:
     assert latency.reciprocal_root(digits) == sum(steps) + 2
 
 
-@pytest.mark.parametrize(("lanes", "cycles"), [(1, 39), (4, 40), (8, 41), (256, 43)])
+@pytest.mark.parametrize(("lanes", "cycles"), [(1, 40), (4, 41), (8, 42), (256, 44)])
 def test_cycles_of_a_layernorm_row(lanes: int, cycles: int) -> None:
     for stages in PIPELINE_STAGES:
         row = latency.norm_row(lanes, stages)
@@ -83,7 +83,7 @@ def test_cycles_of_products() -> None:
     for stages in PIPELINE_STAGES:
         assert latency.product(stages) == stages
         assert latency.product(stages, wide=True) == stages + 1
-        assert latency.requantizer(stages) == 2 * stages + 7
+        assert latency.requantizer(stages) == 2 * stages + 8
         assert latency.drain_stages(stages) == 2 * stages + 6
 
 

@@ -14,7 +14,7 @@ from rootshift.sim.area.fit import fit, fitted
 from rootshift.sim.area.memory import Memory, mapped
 from rootshift.sim.area.model import Resources, area, fits
 from rootshift.sim.area.runs import COLUMNS, WHOLE, Run, read_runs, write_runs
-from rootshift.sim.area.structure import delayed, gearbox, multiplier
+from rootshift.sim.area.structure import delayed, gearbox, multiplier, product
 from rootshift.sim.area.units import FAMILIES, FITTED, UNITS
 from rootshift.targets import TARGETS, Target, target
 
@@ -120,6 +120,18 @@ def test_multipliers_are_cut_at_the_width_of_a_block() -> None:
     # One of UltraScale+ takes what one of 7-series just does not.
     assert multiplier(27, 18, "xcup") == 1
     assert multiplier(27, 18, "xc7") == 2
+
+
+def test_products_are_cut_before_they_are_synthesized() -> None:
+    """From `stat` of single units: parts of 17 bits and a sign, on every family."""
+    assert product(32, 16, "xc7") == product(32, 16, "ecp5") == 2
+    assert product(24, 24, "xc7") == 4
+    # One bit that is left over selects.
+    assert product(18, 16, "xc7", signed=False) == 1
+    assert product(19, 16, "xc7", signed=False) == 2
+    # Of the last part's product, 10 bits, the 8 that are used are not worth a block.
+    assert product(22, 22, "xc7", kept=42) == 3
+    assert product(22, 22, "ecp5", kept=42) == 4
 
 
 def test_delays_become_shift_registers_on_7_series() -> None:
