@@ -28,7 +28,7 @@ from rootshift.cli.pace import pace_of
 from rootshift.config import AcceleratorConfig
 from rootshift.errors import ToolError
 from rootshift.hw.synthesis.accelerator import synthesize_accelerator
-from rootshift.hw.synthesis.routing import place_and_route
+from rootshift.hw.synthesis.routing import TimingPath, place_and_route
 from rootshift.sim.area.model import Resources, fits
 from rootshift.targets import ROUTED, target
 
@@ -106,13 +106,19 @@ def measure(artifact: Artifact, design: str, routes: bool, seed: int) -> dict[st
         "excess": excess,
         "routed": dict(routing.used) if routing else None,
         "fmax_mhz": routing and routing.fmax_mhz,
-        "slowest": routing and asdict(routing.slowest),
+        "slowest": routing and longest(routing.slowest),
         "clock_mhz": clock,
-        "macs": sum(operator.macs for operator in artifact.operators),
+        "macs": artifact.macs(),
         "cycles": pace.cycles,
         **(pace.at(clock) if clock else {}),
         "seconds": round(time.monotonic() - start),
     }
+
+
+def longest(path: TimingPath) -> dict[str, Any]:
+    """A path, without its steps."""
+    names = ("unit", "begin", "end", "logic_ns", "route_ns")
+    return {name: getattr(path, name) for name in names}
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
