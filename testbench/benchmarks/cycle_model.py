@@ -21,6 +21,7 @@ import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,7 @@ def random_subjects(seed: int) -> Iterator[Subject]:
     """Random models of odd sizes on the two designs of the tests, with memories of every kind."""
     rng = np.random.default_rng(seed)
     for config, widths in BITS.items():
-        for (size_name, size), bits in zip(SIZES.items(), widths * 2, strict=True):
+        for (size_name, size), bits in zip(SIZES.items(), cycle(widths), strict=False):
             artifact = random_artifact(rng, size, bits=bits, base=config.base)
             program = compile_program(artifact, config, images=2, batch=2)
             name = f"{size_name} {bits}, {config.rows}x{config.cols}"
