@@ -1,7 +1,8 @@
 """Longest paths from unit to unit of an accelerator on ECP5, estimated before anything is placed.
 
     pip install --constraint constraints.txt ".[synthesis]"
-    python testbench/benchmarks/unit_paths.py [--array 8x8] [--stages 2] [--netlist FILE] [--most 40]
+    python testbench/benchmarks/unit_paths.py [--array 8x8] [--stages 2] [--netlist FILE]
+        [--most 40]
 
 Synthesizes the accelerator for DeiT-T at W4/A4, or reads a netlist that was kept (`--netlist`;
 written there where it is not), and adds up the delays of cells (Project Trellis, speed grade 6)
