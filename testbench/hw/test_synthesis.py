@@ -292,7 +292,7 @@ def test_a_small_accelerator_is_synthesized_placed_and_routed(tmp_path: Path) ->
     assert found.units["gemm.requantizer"].dsp > 0
     routed = place_and_route("LFE5U-45F", tmp_path, found.paths)
     # And those of the chain at its ports.
-    core = Accelerator(SMALL)
+    core = Accelerator(config=SMALL)
     ports = [Value.cast(value) for *_, value in core.signature.flatten(core)]
     chain = 1 + sum(len(port) for port in ports if not isinstance(port, Const))
     assert routed.used["TRELLIS_FF"] == found.total.ff + chain
