@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..isa import WORD_ADDRESS_WIDTH
 from ..latency import words_waiting
 from .checks import check_integer, check_stages
+from .credit_queue import credits
 from .word_buffer import ReadPort
 
 
@@ -60,12 +61,14 @@ class ColumnReader(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.owed = owed = SyncFIFOBuffered(width=1, depth=words_waiting(self.stages))
+        most = words_waiting(self.stages)
+        m.submodules.owed = owed = SyncFIFOBuffered(width=1, depth=most)
         request, word, skipped = self.i.payload, self.read.word, owed.r_data
+        room = credits(m, owed.w_en, owed.r_en, most)
         m.d.comb += [
             self.read.address.payload.eq(request.address),
-            self.read.address.valid.eq(self.i.valid & owed.w_rdy & ~request.skip),
-            self.i.ready.eq(owed.w_rdy & (request.skip | self.read.address.ready)),
+            self.read.address.valid.eq(self.i.valid & room & ~request.skip),
+            self.i.ready.eq(room & (request.skip | self.read.address.ready)),
             owed.w_data.eq(request.skip),
             owed.w_en.eq(self.i.valid & self.i.ready),
             self.o.payload.eq(Mux(skipped, 0, word.payload)),

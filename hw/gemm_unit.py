@@ -13,6 +13,7 @@ from ..latency import words_waiting
 from .accumulator_buffer import DIGITS_MAX
 from .checks import check_integer, check_stages
 from .commands import COMMAND, operands
+from .credit_queue import credits
 from .vectors import vector_layout
 from .word_buffer import ReadPort
 
@@ -123,9 +124,8 @@ class GemmUnit(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         # What goes with a word that is on its way.
-        m.submodules.queue = queue = SyncFIFOBuffered(
-            width=self._rest.size, depth=words_waiting(self.stages)
-        )
+        most = words_waiting(self.stages)
+        m.submodules.queue = queue = SyncFIFOBuffered(width=self._rest.size, depth=most)
         held = Signal(COMMAND, reset_less=True)
         starts, asks, all_asked = Signal(), Signal(), Signal()
         # Words are asked for while this is set.
@@ -134,7 +134,7 @@ class GemmUnit(wiring.Component):
         m.d.comb += [
             self.command.ready.eq(~self.busy),
             starts.eq(self.command.valid & self.command.ready),
-            self.read.address.valid.eq(asking & queue.w_rdy),
+            self.read.address.valid.eq(asking & credits(m, asks, self.takes, most)),
             asks.eq(self.read.address.valid & self.read.address.ready),
             queue.w_en.eq(asks),
         ]
@@ -171,11 +171,14 @@ class GemmUnit(wiring.Component):
             count[name] = Signal(len(operand[name]), name=name)
             ends[name] = Signal(name=f"{name}_end")
             after = Signal(len(operand[name]) + 1, name=f"{name}_after")
-            m.d.comb += [after.eq(count[name] + 1), ends[name].eq(after == operand[name])]
+            # Whether it is the last turn is known before it begins: the loops' ends are a chain.
+            m.d.comb += after.eq(count[name] + 1)
             with m.If(turns):
-                m.d.sync += count[name].eq(after)
+                m.d.sync += [count[name].eq(after), ends[name].eq(after + 1 == operand[name])]
                 with m.If(ends[name]):
-                    m.d.sync += count[name].eq(0)
+                    m.d.sync += [count[name].eq(0), ends[name].eq(operand[name] == 1)]
+            with m.If(starts):
+                m.d.sync += ends[name].eq(begin[name] == 1)
             turns = turns & ends[name]
         m.d.comb += [
             all_asked.eq(turns),

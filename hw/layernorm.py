@@ -130,14 +130,14 @@ class LayerNorm(wiring.Component):
 
         m.submodules.codes = codes = CreditQueue(self.o.payload.shape(), depth=waiting)
 
-        inside = Signal(range(room + waiting + 2))
+        inside, inside_then = (Signal(range(room + waiting + 2)) for _ in range(2))
         loading, load, accept = Signal(), Signal(), Signal()
         write = Signal(range(self.beats))
         m.submodules.storage = storage = Memory(shape=self._parameters, depth=self.beats, init=[])
         port = storage.write_port()
         offered = self.parameters.payload
         m.d.comb += [
-            self.parameters.ready.eq(inside == 0),
+            inside_then.eq(inside + accept - (self.o.valid & self.o.ready)),
             load.eq(self.parameters.valid & self.parameters.ready),
             port.addr.eq(write),
             port.en.eq(load),
@@ -152,7 +152,7 @@ class LayerNorm(wiring.Component):
             statistics.channels.eq(self.channels),
             statistics.epsilon.eq(self.epsilon),
         ]
-        m.d.sync += inside.eq(inside + accept - (self.o.valid & self.o.ready))
+        m.d.sync += [inside.eq(inside_then), self.parameters.ready.eq(inside_then == 0)]
         with m.If(load):
             m.d.sync += [
                 loading.eq(~offered.last),

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 
 from ..formats import QUOTIENT_WIDTH, RESIDUAL_WIDTH, ROOT_WIDTH
-from ..latency import SUM_FAN_IN, norm_statistics, product, tree_stages
+from ..latency import SUM_FAN_IN, norm_rows_waiting, norm_statistics, product, tree_stages
+from .credit_queue import CreditQueue
 from .multiplication import multiply
 from .pipeline import delay
 from .reciprocal_root import ReciprocalRoot
@@ -70,40 +71,44 @@ class LayerNormStatistics(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.root = root = self._root
-        stages = norm_statistics(self.lanes, self.stages)
-        advance, last, start = Signal(), Signal(), Signal(init=1)
+        stages = norm_statistics(self.lanes, self.stages) - CreditQueue.LATENCY
+        # The way to the root never stands: a row's radicand has a place before the row enters.
+        m.submodules.radicands = radicands = CreditQueue(
+            root.i.payload.shape(), depth=norm_rows_waiting(self.lanes, self.stages)
+        )
+        accept, last, start = Signal(), Signal(), Signal(init=1)
         left, now = Signal.like(self.channels), Signal.like(self.channels)
         m.d.comb += [
-            self.i.ready.eq(advance),
+            self.i.ready.eq(radicands.room),
+            accept.eq(self.i.valid & self.i.ready),
+            radicands.taken_stb.eq(accept & last),
             now.eq(Mux(start, self.channels, left)),
             last.eq(now <= self.lanes),
         ]
-        with m.If(self.i.valid & advance):
+        with m.If(accept):
             m.d.sync += [start.eq(last), left.eq(now - self.lanes)]
 
-        core = Module()
         valid, ends = Signal(stages), Signal(stages)
-        core.d.sync += [
-            valid.eq((valid << 1) | self.i.valid),
+        m.d.sync += [
+            valid.eq((valid << 1) | accept),
             ends.eq((ends << 1) | last),
         ]
         plain, squared = [], []
         for lane in range(self.lanes):
             masked = Signal(signed(RESIDUAL_WIDTH), name=f"masked_{lane}")
-            core.d.sync += masked.eq(Mux(now > lane, self.i.payload[lane], 0))
-            square = multiply(core, masked, masked, stages=self.stages, name=f"square_{lane}")
-            plain.append(delay(core, masked, product(self.stages), name=f"plain_{lane}"))
+            m.d.sync += masked.eq(Mux(now > lane, self.i.payload[lane], 0))
+            square = multiply(m, masked, masked, stages=self.stages, name=f"square_{lane}")
+            plain.append(delay(m, masked, product(self.stages), name=f"plain_{lane}"))
             # Of two bits that would be the sign, the square of the smallest number needs one.
             squared.append(square[: 2 * RESIDUAL_WIDTH - 1])
-        total, squares = self._totals(core, plain, squared, valid, ends)
-        tag, normalized = self._variance(core, total, squares)
+        total, squares = self._totals(m, plain, squared, valid, ends)
+        tag, normalized = self._variance(m, total, squares)
         m.d.comb += [
-            root.i.valid.eq(valid[-1] & ends[-1]),
-            root.i.payload.value.eq(normalized),
-            root.i.payload.tag.eq(tag),
-            advance.eq(~root.i.valid | root.i.ready),
+            radicands.i.valid.eq(valid[-1] & ends[-1]),
+            radicands.i.payload.value.eq(normalized),
+            radicands.i.payload.tag.eq(tag),
         ]
-        m.submodules.core = EnableInserter(advance)(core)
+        connect(m, radicands.o, root.i)
 
         # The largest reciprocal alone has 18 bits: half of it and the exponent before stand for it,
         # so that a DSP block takes all of them.

@@ -4,7 +4,7 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -19,6 +19,7 @@ from ..formats import (
 )
 from ..latency import SOFTMAX, SOFTMAX_CONSTANTS, SOFTMAX_SLACK, SOFTMAX_SUM
 from .checks import check_integer
+from .credit_queue import CreditQueue
 from .log_codes import LogCodes
 from .pipeline import delay
 
@@ -97,46 +98,44 @@ class Log2Softmax(wiring.Component):
         m.submodules.scores = scores = SyncFIFOBuffered(
             width=len(beat.as_value()), depth=self.depth + SOFTMAX_SLACK
         )
-        m.submodules.constants = constants = SyncFIFO(
-            width=self.lanes * CONSTANT_WIDTH, depth=SOFTMAX_CONSTANTS
-        )
+        row = data.ArrayLayout(signed(CONSTANT_WIDTH), self.lanes)
+        m.submodules.constants = constants = CreditQueue(row, depth=SOFTMAX_CONSTANTS)
 
-        # All of the first pass advances together; it stops when the constants have nowhere to go.
-        first, valid, last = Module(), Signal(SOFTMAX_SUM), Signal(SOFTMAX_SUM)
-        advance, accepted = Signal(), Signal()
+        # The first pass never stands: a row's constant has a place before the row enters.
+        way = SOFTMAX_SUM - CreditQueue.LATENCY
+        valid, last, accepted = Signal(way), Signal(way), Signal()
         # The key that leaves next waits in registers, since a block RAM is slow.
         key, key_valid = Signal(self.i.payload.shape()), Signal()
         m.d.comb += [
-            advance.eq(~constants.w_en | constants.w_rdy),
-            self.i.ready.eq(scores.w_rdy & advance),
+            self.i.ready.eq(scores.w_rdy & constants.room),
             accepted.eq(self.i.valid & self.i.ready),
             scores.w_en.eq(accepted),
             self.idle.eq((scores.level == 0) & ~key_valid),
             scores.w_data.eq(beat.as_value()),
-            constants.w_en.eq(valid[-1] & last[-1]),
+            constants.taken_stb.eq(accepted & beat.last),
+            constants.i.valid.eq(valid[-1] & last[-1]),
         ]
-        first.d.sync += [
+        m.d.sync += [
             valid.eq((valid << 1) | accepted),
             last.eq((last << 1) | beat.last),
         ]
-        out = data.View(data.ArrayLayout(signed(CONSTANT_WIDTH), self.lanes), constants.w_data)
         start = Signal(init=1)
-        with first.If(valid[0]):
-            first.d.sync += start.eq(last[0])
-        exp2 = self._tables(first, "exp2", EXP_FRACTION + 1, exp2_table().tolist())
-        log2 = self._tables(first, "log2", SCORE_FRACTION + 1, log2_table().tolist())
+        with m.If(valid[0]):
+            m.d.sync += start.eq(last[0])
+        exp2 = self._tables(m, "exp2", EXP_FRACTION + 1, exp2_table().tolist())
+        log2 = self._tables(m, "log2", SCORE_FRACTION + 1, log2_table().tolist())
         for lane in range(self.lanes):
             score, tables = beat.scores[lane], (exp2[lane // PORTS], log2[lane // PORTS])
-            maximum, total = self._first_pass(first, tables[0], score, start, valid)
-            m.d.comb += out[lane].eq(self._constant(first, tables[1], maximum, total))
-        m.submodules.first = EnableInserter(advance)(first)
+            maximum, total = self._first_pass(m, tables[0], score, start, valid)
+            constant = self._constant(m, tables[1], maximum, total)
+            m.d.comb += constants.i.payload[lane].eq(constant)
 
         second, leave, head = Module(), Signal(), Signal()
         m.d.comb += [
             leave.eq(~self.o.valid | self.o.ready),
-            head.eq(key_valid & constants.r_rdy),
+            head.eq(key_valid & constants.o.valid),
             scores.r_en.eq(~key_valid | (head & leave)),
-            constants.r_en.eq(head & leave & key.last),
+            constants.o.ready.eq(key_valid & leave & key.last),
         ]
         with m.If(scores.r_en):
             m.d.sync += [key.eq(scores.r_data), key_valid.eq(scores.r_rdy)]
@@ -147,9 +146,9 @@ class Log2Softmax(wiring.Component):
             self.o.valid.eq(head_1),
             self.o.payload.last.eq(last_1),
         ]
-        row = data.View(data.ArrayLayout(signed(CONSTANT_WIDTH), self.lanes), constants.r_data)
         for lane in range(self.lanes):
-            self._second_pass(second, row[lane], key.scores[lane], self.o.payload.codes[lane])
+            constant = constants.o.payload[lane]
+            self._second_pass(second, constant, key.scores[lane], self.o.payload.codes[lane])
         m.submodules.second = EnableInserter(leave)(second)
         return m
 

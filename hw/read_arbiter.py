@@ -18,6 +18,7 @@ from .axi import (
 )
 from .axi_bursts import offset_width
 from .checks import check_integer
+from .credit_queue import credits
 
 
 class ReadArbiter(wiring.Component):
@@ -101,6 +102,7 @@ class ReadArbiter(wiring.Component):
         asking = Cat(port.arvalid for port in ports)
         last = Signal.like(owner, init=self.clients - 1)
         free, put = Signal(), Signal()
+        room = credits(m, put, order.r_en, self.outstanding)
         # The lowest number that asks, or where one above the last one served asks, the lowest such.
         m.d.comb += owner.eq(0)
         for beyond in (False, True):
@@ -109,7 +111,7 @@ class ReadArbiter(wiring.Component):
                 with m.If(asking[number] & turn):
                     m.d.comb += owner.eq(number)
         m.d.comb += [
-            free.eq((~axi.arvalid | axi.arready) & (order.level != self.outstanding) & ~self.halt),
+            free.eq((~axi.arvalid | axi.arready) & room & ~self.halt),
             put.eq(free & asking.any()),
             order.w_data.eq(owner),
             order.w_en.eq(put),

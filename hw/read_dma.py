@@ -5,7 +5,7 @@ from typing import Any
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..latency import BURST, READER_BURSTS
 from .axi import BURST_INCR, CACHE_NORMAL, MAX_BURST, Axi4Read
@@ -19,6 +19,7 @@ from .axi_bursts import (
     offset_width,
 )
 from .checks import check_integer
+from .credit_queue import CreditQueue
 
 
 class ReadDma(wiring.Component):
@@ -192,10 +193,14 @@ class ReadDma(wiring.Component):
         place = Signal(self.beats_width)
         room, take, fill, push, final, failing = (Signal() for _ in range(6))
         cause = Signal(CAUSE_WIDTH)
-        beat, spare = Signal(o.payload.shape()), Signal(o.payload.shape(), reset_less=True)
-        spare_valid = Signal()
+        # Two places, so that `rready` comes from registers alone and no cycle is lost.
+        m.submodules.beats = beats = CreditQueue(o.payload.shape(), depth=2)
+        beat = beats.i.payload
+        connect(m, beats.o, flipped(o))
         m.d.comb += [
-            room.eq(queue.r_rdy & ~spare_valid),
+            room.eq(queue.r_rdy & beats.room),
+            beats.taken_stb.eq(push),
+            beats.i.valid.eq(push),
             axi.rready.eq(room & self._owed),
             take.eq(axi.rvalid & axi.rready),
             fill.eq(room & ~self._owed & (self._failed | (command.fault != Cause.NONE))),
@@ -213,16 +218,6 @@ class ReadDma(wiring.Component):
         ]
         with m.If(push):
             m.d.sync += place.eq(Mux(final, 0, place + 1))
-        # Two registers, so that `rready` comes from registers alone and no cycle is lost.
-        with m.If(~o.valid | o.ready):
-            m.d.sync += [
-                o.valid.eq(push | spare_valid),
-                o.payload.eq(Mux(spare_valid, spare, beat)),
-                spare_valid.eq(0),
-            ]
-        with m.Elif(push):
-            m.d.sync += [spare.eq(beat), spare_valid.eq(1)]
-
         with m.If(failing):
             at = command.address + (place << offset_width(self.data_width))
             m.d.sync += [self._failed.eq(1), self.cause.eq(cause), self.address.eq(at)]

@@ -140,19 +140,21 @@ class SystolicArray(wiring.Component):
         # Columns of the next tile that are in, and columns of the bank whose weights are in use.
         loaded = Signal(range(self.cols + 1))
         free = Signal(range(self.cols + 1), init=self.cols)
+        loaded_then, free_then = Signal.like(loaded), Signal.like(free)
         load = self.weights.valid & self.weights.ready
+        new_tile, leaves_column = swap[0], swap[self.rows - 1 :].any()
         m.d.comb += [
-            self.weights.ready.eq(loaded < free),
-            self.weights_ready.eq(loaded == self.cols),
             self.i.ready.eq(~self.i.p.first | self.weights_ready),
+            loaded_then.eq(Mux(new_tile, 0, loaded + load)),
+            free_then.eq(Mux(new_tile, 0, free) + leaves_column),
         ]
-        new_tile = swap[0]
-        with m.If(new_tile):
-            m.d.sync += loaded.eq(0)
-        with m.Elif(load):
-            m.d.sync += loaded.eq(loaded + 1)
-        leaves_column = swap[self.rows - 1 :].any()
-        m.d.sync += free.eq(Mux(new_tile, 0, free) + leaves_column)
+        # What others wait for comes from registers.
+        m.d.sync += [
+            loaded.eq(loaded_then),
+            free.eq(free_then),
+            self.weights.ready.eq(loaded_then < free_then),
+            self.weights_ready.eq(loaded_then == self.cols),
+        ]
         shadow = [
             [self._register(self.weight_width, f"shadow_{row}_{col}") for col in range(self.cols)]
             for row in range(self.rows)

@@ -55,10 +55,11 @@ def chunk_write(place: Value, chunk: Value, parts: int) -> tuple[Value, Value]:
 class WordBuffer(wiring.Component):
     """A buffer of words in banks, with a port for each unit that reads or writes.
 
-    Word a lies in bank `a % banks`. A bank reads one word per cycle, for the first of `readers`
-    that asks for it; the others wait. One word per cycle is written in all, for the first of
-    `writers` that offers one. A read accepted after a write gives what was written; accepted in the
-    same cycle it may give the word as it was before. Reset leaves the words as they are.
+    Word a lies in bank `a % banks`. Addresses wait in a queue of their reader. A bank reads one
+    word per cycle, for the first of `readers` that waits for it; the others wait on. One word per
+    cycle is written in all, for the first of `writers` that offers one. A read accepted after a
+    write gives what was written; accepted in the same cycle, or before it, it may give either word.
+    Reset leaves the words as they are.
 
     An access at `depth` or beyond is accepted and does nothing, a read gives zeros.
 
@@ -85,13 +86,13 @@ class WordBuffer(wiring.Component):
     write_x : In(stream)
         For each x of `writers`: struct of `address`, `data` and `mask`, as `write_stream` says.
     fault_stb : Out(1)
-        An access at `depth` or beyond was accepted: a write in the cycle before, a read in the one
-        before that.
+        An access at `depth` or beyond: a write was accepted in the cycle before; a read had its
+        turn in the one before that.
     fault_address : Out(20)
         Its address, with `fault_stb`. Of several in one cycle that of the first reader, else of
         the writer.
 
-    Latency: `1 + stages` cycles from the acceptance of an address to the word.
+    Latency: `2 + stages` cycles from the acceptance of an address to the word.
     Throughput: one word per cycle and reader, one write per cycle, while no two readers ask for the
     same bank. Two readers that count up both keep one word per cycle on two banks or more: where
     they meet, the second waits a single cycle and is one bank behind from then on.
@@ -150,7 +151,7 @@ class WordBuffer(wiring.Component):
         ]
         for number, bank in enumerate(banks):
             m.submodules[f"bank_{number}"] = bank
-        # Of a read what was taken is looked at a cycle later: to whom a bank goes is long enough.
+        # Of a read what was taken is looked at a cycle later: whose turn it is is long enough.
         accesses = [*self._read(m, banks), self._write(m, banks)]
         faults = Signal(len(accesses))
         m.d.comb += faults.eq(Cat(beyond for beyond, _ in accesses))
@@ -167,17 +168,22 @@ class WordBuffer(wiring.Component):
         accesses = []
         for name in self.readers:
             port = getattr(self, f"read_{name}")
-            address = port.address.payload
+            # Of all addresses taken the words have a place, and so have the addresses here: what
+            # one reader does is no matter to another within the cycle.
+            waiting = CreditQueue(WORD_ADDRESS_WIDTH, depth=latency.words_waiting(self.stages))
+            m.submodules[f"addresses_{name}"] = waiting
+            address, room = waiting.o.payload, Signal(name=f"{name}_room")
             bank = address[: self._bank_bits]
-            room = Signal(name=f"{name}_room")
-            asks, free = (Signal(name=f"{name}_{what}") for what in ("asks", "free"))
+            free = ~Cat(other & (bank == its) for other, its, _ in asking).any()
             m.d.comb += [
-                asks.eq(port.address.valid & room),
-                free.eq(~Cat(other & (bank == its) for other, its, _ in asking).any()),
-                port.address.ready.eq(room & free),
+                port.address.ready.eq(room),
+                waiting.i.valid.eq(port.address.valid & room),
+                waiting.i.payload.eq(port.address.payload),
+                waiting.o.ready.eq(free),
             ]
-            asking.append((asks, bank, address[self._bank_bits :]))
-            accesses.append(self._answer(m, name, asks & free, banks, room))
+            asking.append((waiting.o.valid, bank, address[self._bank_bits :]))
+            taken = waiting.o.valid & waiting.o.ready
+            accesses.append(self._answer(m, name, taken, address, banks, room))
         for number, bank in enumerate(banks):
             wanted = Signal(len(asking), name=f"wanted_{number}")
             m.d.comb += [
@@ -188,11 +194,17 @@ class WordBuffer(wiring.Component):
         return accesses
 
     def _answer(
-        self, m: Module, name: str, taken: Value, banks: list[WordBank], room: Signal
+        self,
+        m: Module,
+        name: str,
+        taken: Value,
+        address: Value,
+        banks: list[WordBank],
+        room: Signal,
     ) -> tuple[Value, Value]:
-        """Queue what is read for one reader; `room` says that one more word has a place."""
+        """Queue what is read for one reader at the address that is taken; `room` says that one more
+        word has a place."""
         port = getattr(self, f"read_{name}")
-        address, word = port.address.payload, port.word
         asked = delay(m, taken, 1, name=f"{name}_asked", reset_less=False)
         at = delay(m, address, 1, name=f"{name}_at")
         beyond = delay(m, address >= self.depth, 1, name=f"{name}_beyond")
@@ -203,9 +215,9 @@ class WordBuffer(wiring.Component):
         arrives = delay(m, asked, behind, name=f"{name}_arrives", reset_less=False)
         queue = CreditQueue(self.word_width, depth=latency.words_waiting(self.stages))
         m.submodules[f"queue_{name}"] = queue
-        connect(m, queue.o, flipped(word))
+        connect(m, queue.o, flipped(port.word))
         m.d.comb += [
-            queue.taken_stb.eq(taken),
+            queue.taken_stb.eq(port.address.valid & room),
             room.eq(queue.room),
             queue.i.valid.eq(arrives),
             # Zeros on the way in, where the choice between the banks leaves LUTs with a free input.

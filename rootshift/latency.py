@@ -47,16 +47,16 @@ RESIDUAL_ADD = 2
 """From a word of the residual buffer and a branch to their sum."""
 
 # Softmax.
-SOFTMAX_SUM = 9
-"""From a row's last key to its constant."""
+SOFTMAX_SUM = 9 + CREDIT_QUEUE
+"""From a row's last key to the offer of its constant, by a queue."""
 SOFTMAX_CODE = 2
 """From a key whose row has its constant to its code."""
-SOFTMAX = SOFTMAX_SUM + 1 + SOFTMAX_CODE
-"""From a row's last key to its first code: the constant passes a queue."""
+SOFTMAX = SOFTMAX_SUM + SOFTMAX_CODE
+"""From a row's last key to its first code."""
 SOFTMAX_SLACK = 16
 """Keys that may enter beyond the row that is leaving: the latency, and room for uneven arrival."""
-SOFTMAX_CONSTANTS = 4
-"""Rows whose constants may wait; rows of one key would need one place per key to keep up."""
+SOFTMAX_CONSTANTS = SOFTMAX_SUM + 1
+"""Rows whose constants are on their way or wait: even rows of one key keep up."""
 
 # Shift attention.
 LOG_CODES = 2
@@ -74,11 +74,11 @@ ROOT_DIGITS = 2
 
 
 def word_buffer(stages: int) -> int:
-    """From an address of a scratchpad to its word.
+    """From an address of a scratchpad to its word: a queue of addresses, memory, a queue of words.
 
     Parameters: `stages`, registers between the memory and the queue of its reader.
     """
-    return 1 + stages
+    return CREDIT_QUEUE + stages + CREDIT_QUEUE
 
 
 def words_waiting(stages: int) -> int:
@@ -87,7 +87,7 @@ def words_waiting(stages: int) -> int:
 
     Parameters: `stages`, registers between the memory and the queue.
     """
-    return stages + 3
+    return word_buffer(stages) + 2
 
 
 def credits_needed(cycles: int) -> int:
@@ -199,13 +199,22 @@ def tree_stages(count: int) -> int:
 
 
 def norm_statistics(lanes: int, stages: int) -> int:
-    """From the last word of a LayerNorm row to its radicand.
+    """From the last word of a LayerNorm row to the offer of its radicand.
 
-    Mask, squares, adder tree, totals, then products, variance, exponent, shift.
+    Mask, squares, adder tree, totals, then products, variance, exponent, shift, and a queue.
 
     Parameters: `lanes` of a word; `stages`, registers of a product.
     """
-    return 1 + product(stages) + tree_stages(lanes) + 1 + product(stages, wide=True) + 3
+    way = 1 + product(stages) + tree_stages(lanes) + 1 + product(stages, wide=True) + 3
+    return way + CREDIT_QUEUE
+
+
+def norm_rows_waiting(lanes: int, stages: int) -> int:
+    """Rows whose radicands are on their way or wait, with which the root never lacks one.
+
+    Parameters: as those of `norm_statistics`.
+    """
+    return 1 + -(-norm_statistics(lanes, stages) // max(root_steps()))
 
 
 def norm_codes(stages: int) -> int:

@@ -10,7 +10,7 @@ namespace cycles {
 class Attention {
   public:
     explicit Attention(const Design& design)
-        : m_design(design), m_values(design.words_waiting, design.word), m_key(design.log_codes),
+        : m_design(design), m_values(design.words_waiting, design.word - design.address), m_key(design.log_codes),
           m_words(design.bucket_word), m_rows(design.rows_waiting, design.row) {}
 
     // The log codes' two halves: whether a key's codes are taken in this cycle.
@@ -45,7 +45,8 @@ class Attention {
         }
         if (m_busy) stall += (blocked || (keys_left && ready && !sent)) && !sent && !left;
         give_key(now);
-        ask(machine, now);
+        ask(now);
+        read(machine, now);
         if (!m_busy && machine.sequencer.offers(isa::UNIT_ATTENTION) <= now) begin(machine, now);
         if (done) finish(machine, now);
         Cycle next = m_busy ? now + 1 : machine.sequencer.next(isa::UNIT_ATTENTION, now);
@@ -90,19 +91,26 @@ class Attention {
     }
 
     // Addresses of values: all keys of a tile of channels, all tiles, for each tile of queries.
-    template <class Machine>
-    void ask(Machine& machine, Cycle now) {
-        if (!m_busy || m_begun >= now || m_queries_asked <= 0 || !m_values.writable(now)) return;
-        int bank = (m_base + m_tile_asked * m_stride + m_key_asked) % isa::CODE_BANKS;
-        m_asked = now;
-        m_asked_bank = bank;
-        if (machine.product.asks(now) == bank) return;
-        m_values.push(now);
+    void ask(Cycle now) {
+        if (!m_busy || m_begun >= now || m_queries_asked <= 0) return;
+        if (m_addresses.size() + m_values.level(now) >= m_design.words_waiting) return;
+        m_addresses.push({now, m_base + m_tile_asked * m_stride + m_key_asked});
         if (++m_key_asked < m_keys) return;
         m_key_asked = 0;
         if (++m_tile_asked < m_tiles) return;
         m_tile_asked = 0;
         m_queries_asked -= m_design.cols;
+    }
+
+    // The first of the addresses that wait has its turn where the product does not ask.
+    template <class Machine>
+    void read(Machine& machine, Cycle now) {
+        if (m_addresses.empty() || m_addresses.front().at + m_design.address > now) return;
+        m_asked = now;
+        m_asked_bank = m_addresses.front().address % isa::CODE_BANKS;
+        if (machine.product.asks(now) == m_asked_bank) return;
+        m_addresses.pop();
+        m_values.push(now);
     }
 
     // A tile of queries is wanted and not all given.
@@ -215,6 +223,7 @@ class Attention {
     int m_filling = 0, m_giving = 0;
     int64_t m_pass = 0, m_key_given = 0;
     // Values.
+    Ring<Asked> m_addresses;
     Queue<Nothing> m_values;
     int64_t m_tile_asked = 0, m_key_asked = 0;
     Cycle m_asked = PAST, m_offered = PAST;

@@ -90,6 +90,7 @@ def design(config: AcceleratorConfig) -> dict[str, int]:
         "interrupt": latency.DONE_TO_INTERRUPT,
         "done": latency.DONE_TO_COUNT,
         "word": latency.word_buffer(stages),
+        "address": latency.CREDIT_QUEUE,
         "words_waiting": latency.words_waiting(stages),
         "totals": latency.totals(config.rows, config.cols, stages),
         "totals_waiting": latency.totals_waiting(
@@ -99,6 +100,7 @@ def design(config: AcceleratorConfig) -> dict[str, int]:
         "outputs_waiting": latency.credits_needed(requantizer),
         "residual": latency.word_buffer(stages) + latency.RESIDUAL_ADD,
         "norm_statistics": latency.norm_statistics(lanes, stages),
+        "norm_rows_waiting": latency.norm_rows_waiting(lanes, stages),
         "root_steps": root_steps,
         "quotient_steps": quotient_steps,
         "norm_codes": norm_codes,

@@ -11,8 +11,9 @@ class LayerNorm {
   public:
     explicit LayerNorm(const Design& design)
         : m_design(design), m_gearbox(design.bus_bytes, isa::NORM_CHANNEL_BYTES * design.lanes),
-          m_words(design.words_waiting, design.word), m_row_words(design.norm_room), m_head(1, 1),
-          m_statistics(design.norm_statistics), m_codes(design.norm_waiting, design.norm_codes) {}
+          m_words(design.words_waiting, design.word - design.address), m_row_words(design.norm_room), m_head(1, 1),
+          m_statistics(design.norm_rows_waiting, design.norm_statistics),
+          m_codes(design.norm_waiting, design.norm_codes) {}
 
     // Whether a word of the code buffer is offered for writing in this cycle, asked after `tick`.
     bool writes(Cycle now) const { return m_offered == now; }
@@ -27,13 +28,14 @@ class LayerNorm {
         }
         if (left) done = leave(now);
         normalize(now);
-        bool ready = m_row_words.writable(now) && !m_statistics.stands(now);
+        bool ready = m_row_words.writable(now) && m_statistics.writable(now);
         bool word = m_words.available() <= now;
         bool asking = m_asking_from <= now && m_rows_asked < m_rows;
         waits = blocked || (asking && ready && !word);
         moved = left || (word && ready);
         if (word && ready) enter(now);
-        if (asking) ask(machine, now);
+        if (asking) ask(now);
+        read(machine, now);
         if (m_loading_from <= now) load(machine, now, waits, moved);
         if (m_busy) stall += waits && !moved;
         if (!m_busy && machine.sequencer.offers(isa::UNIT_LAYERNORM) <= now) begin(machine, now);
@@ -84,13 +86,21 @@ class LayerNorm {
         m_asking_from = now + 1;
     }
 
-    template <class Machine>
-    void ask(Machine& machine, Cycle now) {
-        if (!m_words.writable(now) || machine.store.asks(now)) return;
-        m_words.push(now);
+    void ask(Cycle now) {
+        if (m_addresses.size() + m_words.level(now) >= m_design.words_waiting) return;
+        m_addresses.push(now);
         if (++m_asked < m_beats) return;
         m_asked = 0;
         ++m_rows_asked;
+    }
+
+    // The first of the addresses that wait has its turn where the store does not ask.
+    template <class Machine>
+    void read(Machine& machine, Cycle now) {
+        if (m_addresses.empty() || m_addresses.front() + m_design.address > now) return;
+        if (machine.store.asks(now)) return;
+        m_addresses.pop();
+        m_words.push(now);
     }
 
     // A word enters its row, and the row's last one the statistics' way to the root.
@@ -128,8 +138,8 @@ class LayerNorm {
             m_quotient_until = now + 1 + m_design.quotient_steps;
             m_root_until = NEVER;
         }
-        if (m_statistics.offered() <= now && root_free) {
-            m_statistics.take(now);
+        if (m_statistics.available() <= now && root_free) {
+            m_statistics.pop(now);
             m_root_until = now + 1 + m_design.root_steps;
         }
     }
@@ -148,10 +158,11 @@ class LayerNorm {
     Cycle m_loading_from = NEVER, m_asking_from = NEVER;
     int64_t m_records = 0, m_rows = 0, m_rows_left = 0, m_beats = 0;
     int64_t m_rows_asked = 0, m_asked = 0, m_entered = 0, m_popped = 0;
+    Ring<Cycle> m_addresses;  // when they came
     Queue<Nothing> m_words;
     BufferedQueue<Nothing> m_row_words;
     Queue<Nothing> m_head;       // the word that leaves next
-    Pipe<Nothing> m_statistics;  // the last words of rows
+    Queue<Nothing> m_statistics;  // the last words of rows
     Cycle m_root_until = NEVER, m_quotient_until = NEVER, m_row_from = NEVER;
     Queue<char> m_codes;  // those that are found and those that wait
 };

@@ -19,11 +19,8 @@ class Product {
 
     // The bank of the code buffer that is asked for in this cycle, or -1.
     int asks(Cycle now) const {
-        if (m_asked == now) return m_asked_address % isa::CODE_BANKS;
-        int64_t ahead = now - m_run_from;
-        if (ahead < 0 || ahead >= m_run_count) return -1;
-        int64_t beyond = ahead - m_run_left;
-        return (beyond < 0 ? m_run_address + ahead : m_run_next + beyond) % isa::CODE_BANKS;
+        int64_t address = asked(now - m_design.address);
+        return address < 0 ? -1 : address % isa::CODE_BANKS;
     }
 
     // Whether the shadow bank takes a column, and from when on.
@@ -60,6 +57,20 @@ class Product {
     int64_t busy = 0, stall = 0, waits[3] = {};
 
   private:
+    // The address that was given to the code buffer in that cycle, this one or the one before, or
+    // -1.
+    int64_t asked(Cycle at) const {
+        if (m_asked[at & 1] == at) return m_asked_address[at & 1];
+        int64_t ahead = at - m_run_from;
+        if (ahead < 0 || ahead >= m_run_count) return -1;
+        int64_t beyond = ahead - m_run_left;
+        return beyond < 0 ? m_run_address + ahead : m_run_next + beyond;
+    }
+    void note(Cycle at, int64_t address) {
+        m_asked[at & 1] = at;
+        m_asked_address[at & 1] = address;
+    }
+
     enum State { IDLE, BUSY, WAITS_WEIGHTS, WAITS_ACTIVATIONS, WAITS_OUTPUT, STATES };
     struct Total {
         bool retires = false;
@@ -99,8 +110,7 @@ class Product {
         if (m_words.available() <= now) send(machine, now);
         if (asks) {
             m_words.push(now);
-            m_asked = now;
-            m_asked_address = m_ask.address();
+            note(now, m_ask.address());
             m_ask.advance();
         }
         if (m_busy && m_moved == now) run(now);
@@ -145,6 +155,7 @@ class Product {
         // one on in which there is room.
         for (int64_t i = 0; i < waiting; ++i)
             if (m_words.at(i) + m_design.word > now + 1 + i) return;
+        if (int64_t before = asked(now - 1); before >= 0) note(now - 1, before);
         m_run_from = now + 1 + (waiting == m_design.words_waiting);
         m_run_end = now + 1 + left;
         m_run_count = m_run_end - m_run_from;
@@ -195,8 +206,8 @@ class Product {
     bool m_busy = false;
     Walk m_ask, m_send;
     Queue<Nothing> m_words;
-    Cycle m_moved = 0, m_begun = 0, m_asked = PAST;
-    int64_t m_asked_address = 0;
+    Cycle m_moved = 0, m_begun = 0, m_asked[2] = {PAST, PAST};
+    int64_t m_asked_address[2] = {};
     Cycle m_run_from = NEVER, m_run_end = PAST;
     int64_t m_run_count = 0, m_run_left = 0, m_run_address = 0, m_run_next = 0;
     // The array: columns of the next tile, and since when it is whole.

@@ -46,6 +46,12 @@ class Ring {
     uint64_t m_mask = 7, m_first = 0, m_end = 0;
 };
 
+// An address that waits for its turn at a scratchpad, and when it came.
+struct Asked {
+    Cycle at = PAST;
+    int64_t address = 0;
+};
+
 // A queue of `depth` places whose beats can be taken `latency` cycles after they came: a SyncFIFO
 // (1), the skid registers of a data mover (1), a pipeline and its credit queue (2 or more).
 template <class T>

@@ -10,15 +10,15 @@ namespace cycles {
 class Softmax {
   public:
     explicit Softmax(const Design& design)
-        : m_scores(design.score_places), m_head(1, 1), m_first(design.softmax_sum),
-          m_constants(design.constants, 1), m_second(design.softmax_code) {}
+        : m_scores(design.score_places), m_head(1, 1),
+          m_constants(design.constants, design.softmax_sum), m_second(design.softmax_code) {}
 
     // Whether a key is taken in this cycle, asked after `tick`.
-    bool ready(Cycle now) const { return m_scores.writable(now) && !m_first.stands(now); }
+    bool ready(Cycle now) const { return m_scores.writable(now) && m_constants.writable(now); }
     template <class Machine>
     void accept(Machine& machine, Cycle now, bool last) {
         m_scores.push(now, last);
-        if (last) m_first.push(now);
+        if (last) m_constants.push(now);
         ++busy;
         machine.poke(SOFTMAX, now + 1);
     }
@@ -42,12 +42,7 @@ class Softmax {
             m_head.push(now, m_scores.front());
             m_scores.pop(now);
         }
-        if (m_first.offered() <= now && m_constants.writable(now)) {
-            m_first.take(now);
-            m_constants.push(now);
-        }
         Cycle next = NEVER;
-        if (!m_first.empty()) next = std::max(now + 1, m_first.offered());
         if (!m_second.empty()) next = std::min(next, std::max(now + 1, m_second.offered()));
         key = std::max(m_head.available(), m_constants.available());
         next = std::min(next, std::max(now + 1, key));
@@ -60,8 +55,7 @@ class Softmax {
   private:
     BufferedQueue<char> m_scores;  // whether the key is the last of its row
     Queue<char> m_head;            // the key that leaves next
-    Pipe<Nothing> m_first;         // the last keys of rows
-    Queue<Nothing> m_constants;
+    Queue<Nothing> m_constants;    // of rows whose last key is in
     Pipe<char> m_second;
 };
 

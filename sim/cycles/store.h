@@ -55,9 +55,10 @@ class Store {
     bool writes(Cycle now) const { return m_code_writes[now & 1] == now; }
     // Whether a word of the residual buffer is asked for in this cycle.
     bool asks(Cycle now) const {
-        if (m_asked == now) return true;
-        return m_busy && m_opcode == isa::OP_POOL && now >= m_pool_from && now < m_done &&
-               (now - m_pool_from) % m_pool_chunk < m_pool_rows;
+        Cycle at = now - m_design.address;
+        if (m_asked[at & 1] == at) return true;
+        return m_busy && m_opcode == isa::OP_POOL && at >= m_pool_from && at < m_done &&
+               (at - m_pool_from) % m_pool_chunk < m_pool_rows;
     }
 
     template <class Machine>
@@ -77,7 +78,7 @@ class Store {
 
     void keep(Cycle now) {
         if (m_mode == isa::MODE_RESIDUAL) {
-            m_asked = now;
+            m_asked[now & 1] = now;
             m_written = now + m_design.residual;
             ++residuals;
         } else if (m_mode == isa::MODE_LOGITS) {
@@ -187,7 +188,8 @@ class Store {
     bool m_busy = false, m_stores = false, m_taken = false;
     int64_t m_opcode = 0, m_mode = 0, m_offset = 0, m_scale = 0;
     int64_t m_tokens = 0, m_groups = 0, m_chunks = 0, m_part = 0, m_token = 0, m_group = 0;
-    Cycle m_begun = PAST, m_done = NEVER, m_written = PAST, m_asked = PAST, m_agreed_from = NEVER;
+    Cycle m_begun = PAST, m_done = NEVER, m_written = PAST, m_agreed_from = NEVER;
+    Cycle m_asked[2] = {PAST, PAST};
     Cycle m_code_writes[2] = {PAST, PAST};
     Gearbox m_gearbox{1, 1};
     int64_t m_pieces = 0, m_lacking = 0, m_destination = 0;

@@ -12,7 +12,8 @@ class Weights {
     explicit Weights(const Design& design)
         : m_design(design), m_records(design.bus_bytes, isa::CHANNEL_BYTES),
           m_columns(design.bus_bytes, design.column_bytes),
-          m_owed(design.words_waiting), m_words(design.words_waiting, design.word) {}
+          m_owed(design.words_waiting),
+          m_words(design.words_waiting, design.word - design.address) {}
 
     // The last output that needs the older set of parameters leaves in this cycle.
     template <class Machine>
@@ -33,10 +34,12 @@ class Weights {
             if (m_draining && m_owed.level(now) == 0) done = true;
             bool array = machine.product.takes_column(now);
             read_columns(machine, now, array);
+            bool waits = !m_addresses.empty();
             if (m_loading_from <= now)
                 load(machine, now);
             else if (m_bringing_from <= now)
                 bring(machine, now, array, done);
+            if (waits) read(machine, now);
         } else if (!m_busy && machine.sequencer.offers(isa::UNIT_WEIGHTS) <= now) {
             begin(machine, now);
         }
@@ -98,7 +101,7 @@ class Weights {
     void bring(Machine& machine, Cycle now, bool array, bool& done) {
         bool moved;
         if (m_buffer) {
-            moved = ask_column(machine, now);
+            moved = ask_column(now);
         } else {
             bool pop = m_columns.full() && array;
             bool push = m_beats_left > 0 && m_columns.ready(array) && stream(machine, now) <= now;
@@ -145,19 +148,24 @@ class Weights {
     }
 
     // A column of the code buffer, or zeros; returns whether it is asked for.
-    template <class Machine>
-    bool ask_column(Machine& machine, Cycle now) {
+    bool ask_column(Cycle now) {
         if (!m_owed.writable(now)) return false;
         bool skip = m_column >= m_channels;
         if (!skip) {
-            if (!m_words.writable(now)) return false;
-            int bank = (m_tile_base + m_column) % isa::CODE_BANKS;
-            if (machine.product.asks(now) == bank || machine.attention.asks(now) == bank)
-                return false;
-            m_words.push(now);
+            if (m_addresses.size() + m_words.level(now) >= m_design.words_waiting) return false;
+            m_addresses.push({now, m_tile_base + m_column});
         }
         m_owed.push(now, skip);
         return true;
+    }
+
+    // The first of the addresses that wait has its turn where nobody before asks for its bank.
+    template <class Machine>
+    void read(Machine& machine, Cycle now) {
+        int bank = m_addresses.front().address % isa::CODE_BANKS;
+        if (machine.product.asks(now) == bank || machine.attention.asks(now) == bank) return;
+        m_addresses.pop();
+        m_words.push(now);
     }
 
     // Columns that were asked for to the array.
@@ -185,6 +193,7 @@ class Weights {
             if (m_records.full()) return m_sets < 2 || !m_retired.empty() ? now + 1 : NEVER;
             return std::max({now + 1, m_loading_from, stream(machine, now)});
         }
+        if (!m_addresses.empty()) return now + 1;
         if (m_buffer) {
             if (m_owed.size() == 0 || (!m_draining && m_owed.writable(now + 1))) return now + 1;
             Cycle word = m_owed.front() ? PAST : m_words.available();
@@ -208,6 +217,7 @@ class Weights {
     Gearbox m_records, m_columns;
     int64_t m_beats_left = 0, m_records_left = 0, m_feed_tiles = 0, m_spare = 0;
     BufferedQueue<char> m_owed;
+    Ring<Asked> m_addresses;
     Queue<Nothing> m_words;
 };
 

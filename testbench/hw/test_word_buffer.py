@@ -118,16 +118,18 @@ class Model:
         self.depth, self.parts = params["depth"], params["parts"]
         self.part_width = params["word_width"] // params["parts"]
         self.readers, self.writers = params["readers"], params["writers"]
+        self.banks = params["banks"]
         self.words = np.zeros(self.depth, np.int64)
 
     def replay(
         self, beats: dict[str, Any], cycles: dict[str, list[int]]
     ) -> tuple[dict[str, list[int]], list[tuple[int, int]]]:
-        """Words per reader, and (cycle, address) of the faults; a read comes before a write of
-        its cycle, and its fault is told a cycle later than that of a write."""
+        """Words per reader, and (cycle, address) of the faults; a read that has its turn comes
+        before a write of its cycle, and its fault is told a cycle later than that of a write."""
         events = []
+        turns = self.turns(beats, cycles)
         for rank, name in enumerate(self.readers):
-            for cycle, at in zip(cycles[f"ask_{name}"], beats[f"ask_{name}"], strict=True):
+            for cycle, at in zip(turns[name], beats[f"ask_{name}"], strict=True):
                 events.append((cycle, rank, name, int(at), 0, 0))
         for name in [*(f"write_{writer}" for writer in self.writers[:-1]), "chunk"]:
             for cycle, write in zip(cycles[name], self._writes(beats[name]), strict=True):
@@ -145,6 +147,30 @@ class Model:
         for cycle, _, at in sorted(told):
             faults.setdefault(cycle, at)
         return words, sorted(faults.items())
+
+    def turns(
+        self, beats: dict[str, Any], cycles: dict[str, list[int]]
+    ) -> dict[str, list[int]]:
+        """Per reader the cycle in which each address has its bank: from the one after it was
+        accepted on, in order, when no reader before waits for the same bank."""
+        waiting = {
+            name: list(zip(cycles[f"ask_{name}"], beats[f"ask_{name}"], strict=True))[::-1]
+            for name in self.readers
+        }
+        found: dict[str, list[int]] = {name: [] for name in self.readers}
+        cycle = 0
+        while any(waiting.values()):
+            wanted: set[int] = set()
+            for name, queue in waiting.items():
+                if not queue or queue[-1][0] >= cycle:
+                    continue
+                bank = int(queue[-1][1]) % self.banks
+                if bank not in wanted:
+                    queue.pop()
+                    found[name].append(cycle)
+                wanted.add(bank)
+            cycle += 1
+        return found
 
     def _writes(self, beats: dict[str, Any]) -> Iterator[tuple[int, int, int]]:
         """Address, data and mask in bits of each write."""
@@ -220,17 +246,21 @@ async def readers_that_count_up_share_the_banks(dut):
             for rank, name in enumerate(readers)
         }
         await bench.run(counts, {f"word_{name}": count for name in readers})
-        taken = [np.array(bench.sources[f"ask_{name}"].cycles) for name in readers]
-        began = taken[0][0]
+        cycles = {name: source.cycles for name, source in bench.sources.items()}
+        turns = Model(params).turns(counts, cycles)
+        began = turns[readers[0]][0]
+        after = latency.word_buffer(params["stages"]) - latency.CREDIT_QUEUE
         for rank, name in enumerate(readers):
-            given = np.array(bench.sinks[f"word_{name}"].cycles)
-            cycles = np.full(count, latency.word_buffer(params["stages"]))
-            bench.compare(f"{name}: latency", given - taken[rank], cycles)
+            given, turn = np.array(bench.sinks[f"word_{name}"].cycles), np.array(turns[name])
+            bench.compare(f"{name}: latency", given - turn, np.full(count, after))
+            if rank == 0:
+                taken = np.array(cycles[f"ask_{name}"])
+                bench.compare(f"{name}: never waits", turn - taken, np.ones(count))
             if banks == 1:
                 alone = began + rank * count + np.arange(count)
-                bench.compare(f"{name}: in its turn", taken[rank], alone)
+                bench.compare(f"{name}: in its turn", turn, alone)
             else:
-                waits = int(taken[rank][-1] - began - count + 1)
+                waits = int(turn[-1] - began - count + 1)
                 bench.compare(f"{name}: waits {waits}, phase {phase}", 0 <= waits <= rank, True)
 
 
