@@ -17,9 +17,11 @@ def credits(m: Module, taken: Value, leaves: Value, most: int, *, name: str = "r
     """Return whether one more beat may enter, from a register: fewer than `most` have been `taken`
     up to the cycle before and not left."""
     owed, room = Signal(range(most + 1), name=f"{name}_owed"), Signal(init=1, name=name)
-    owed_then = Signal.like(owed, name=f"{name}_owed_then")
-    m.d.comb += owed_then.eq(owed + taken - leaves)
-    m.d.sync += [owed.eq(owed_then), room.eq(owed_then != most)]
+    # What is compared does not wait for who comes and goes, which is late.
+    with m.If(taken & ~leaves):
+        m.d.sync += [owed.eq(owed + 1), room.eq(owed != most - 1)]
+    with m.Elif(leaves & ~taken):
+        m.d.sync += [owed.eq(owed - 1), room.eq(1)]
     return room
 
 
@@ -79,19 +81,20 @@ class CreditQueue(wiring.Component):
         queue = Memory(shape=shape, depth=1 << (self.depth - 1).bit_length(), init=[])
         m.submodules.queue = queue
         put, get = queue.write_port(), queue.read_port(domain="comb")
-        there, there_then = Signal(range(self.depth + 1)), Signal(range(self.depth + 1))
+        there = Signal(range(self.depth + 1))
         leaves = self.o.valid & self.o.ready
         m.d.comb += [
             self.room.eq(credits(m, self.taken_stb, leaves, self.depth)),
-            there_then.eq(there + self.i.valid - leaves),
             put.en.eq(self.i.valid),
             put.data.eq(self.i.payload),
             self.o.payload.eq(get.data),
         ]
         m.d.sync += [
-            there.eq(there_then),
-            self.o.valid.eq(there_then != 0),
             put.addr.eq(put.addr + self.i.valid),
             get.addr.eq(get.addr + leaves),
         ]
+        with m.If(self.i.valid & ~leaves):
+            m.d.sync += [there.eq(there + 1), self.o.valid.eq(1)]
+        with m.Elif(leaves & ~self.i.valid):
+            m.d.sync += [there.eq(there - 1), self.o.valid.eq(there != 1)]
         return m

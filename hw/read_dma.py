@@ -193,6 +193,8 @@ class ReadDma(wiring.Component):
         place = Signal(self.beats_width)
         room, take, fill, push, final, failing = (Signal() for _ in range(6))
         cause = Signal(CAUSE_WIDTH)
+        # Where the beat that failed lies: added up behind a register, since all else is late.
+        begin, beat_at = Signal.like(self.address), Signal.like(place)
         # Two places, so that `rready` comes from registers alone and no cycle is lost.
         m.submodules.beats = beats = CreditQueue(o.payload.shape(), depth=2)
         beat = beats.i.payload
@@ -219,9 +221,12 @@ class ReadDma(wiring.Component):
         with m.If(push):
             m.d.sync += place.eq(Mux(final, 0, place + 1))
         with m.If(failing):
-            at = command.address + (place << offset_width(self.data_width))
-            m.d.sync += [self._failed.eq(1), self.cause.eq(cause), self.address.eq(at)]
+            m.d.sync += [self._failed.eq(1), self.cause.eq(cause)]
+            m.d.sync += [begin.eq(command.address), beat_at.eq(place)]
         with m.Elif(~self._failed & self.halt_stb):
-            m.d.sync += [self._failed.eq(1), self.cause.eq(Cause.HALTED), self.address.eq(0)]
+            m.d.sync += [self._failed.eq(1), self.cause.eq(Cause.HALTED)]
+            m.d.sync += [begin.eq(0), beat_at.eq(0)]
         with m.Elif(self.clear_stb & ~self.busy & ~self.halt_stb):
-            m.d.sync += [self._failed.eq(0), self.cause.eq(Cause.NONE), self.address.eq(0)]
+            m.d.sync += [self._failed.eq(0), self.cause.eq(Cause.NONE)]
+            m.d.sync += [begin.eq(0), beat_at.eq(0)]
+        m.d.comb += self.address.eq(begin + (beat_at << offset_width(self.data_width)))

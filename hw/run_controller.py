@@ -71,8 +71,8 @@ class RunController(wiring.Component):
     buffer_faults : In(array)
         `buffers` structs of `valid` and `address` (20 bits, of a word): BAD_ADDRESS.
     core_reset : Out(1)
-        Resets all units, data movers included: two cycles before each run and after each that was
-        stopped.
+        Resets all units, data movers included, from a register: two cycles before each run and
+        after each that was stopped, and in the cycle after a reset.
     run : Out(1)
         The program is to be carried out: a level, from the cycle after `core_reset` until the run
         is done or stopped.
@@ -139,7 +139,7 @@ class RunController(wiring.Component):
                 "read_faults": In(data.ArrayLayout(mover, reads)),
                 "write_faults": In(data.ArrayLayout(mover, writes)),
                 "buffer_faults": In(data.ArrayLayout(word, buffers)),
-                "core_reset": Out(1),
+                "core_reset": Out(1, init=1),
                 "run": Out(1),
                 "halt": Out(1),
                 "base": Out(addr_width),
@@ -156,7 +156,7 @@ class RunController(wiring.Component):
         # A run on its way is in its reset (`clearing`), carried out (`run`) or stopped; what was
         # stopped is reset as well, still halted.
         clearing, stopped, told = Signal(RESET_CYCLES), Signal(), Signal()
-        begins, sound, over, faulty, ends = (Signal() for _ in range(5))
+        begins, sound, over, faulty, ends, clears = (Signal() for _ in range(6))
         # Paths from all units end in a register: what is told here was so in the cycle before.
         idle = Signal()
         expired = self._watch(m, self.run | stopped, faulty)
@@ -165,7 +165,7 @@ class RunController(wiring.Component):
             sound.eq(
                 ~self.entry[: PAGE.bit_length() - 1].any() & ~self.entry[self.addr_width :].any()
             ),
-            self.core_reset.eq(clearing.any()),
+            clears.eq((begins & sound) | (stopped & idle & ~self.core_reset)),
             self.halt.eq(stopped),
             over.eq(self.run & idle & ~faulty),
             ends.eq(stopped & clearing[-1]),
@@ -176,7 +176,8 @@ class RunController(wiring.Component):
         m.d.sync += [
             # Between a fault and the halt a burst may still be begun.
             idle.eq(self.bus_idle & Mux(self.run, self.finished & ~faulty, stopped)),
-            clearing.eq(Cat((begins & sound) | (stopped & idle & ~self.core_reset), clearing[:-1])),
+            clearing.eq(Cat(clears, clearing[:-1])),
+            self.core_reset.eq(clears | clearing[:-1].any()),
         ]
         with m.If(begins):
             m.d.sync += [

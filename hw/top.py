@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, ResetInserter
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -149,8 +149,11 @@ class Accelerator(wiring.Component):
         m, core = Module(), Module()
         m.submodules.csr = csr = CsrBank(config=self.config)
         m.submodules.controller = controller = RunController()
-        # A run begins from reset, so that no unit has a way back from a run that was stopped.
-        m.submodules.core = ResetInserter(controller.core_reset)(core)
+        # A run begins from reset, so that no unit has a way back from a run that was stopped. Of
+        # one register, which can take the global network to all of them.
+        m.domains.core = domain = ClockDomain(local=True)
+        m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(controller.core_reset)]
+        m.submodules.core = DomainRenamer("core")(core)
         connect(m, flipped(self.s_axil), csr.s_axil)
         m.d.comb += self.irq.eq(csr.irq)
         self._core(core, csr, controller)

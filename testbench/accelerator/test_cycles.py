@@ -39,7 +39,7 @@ MEMORIES = [
     ),
     MemoryTiming(read_latency=130, write_latency=900, hold={"r": 0.7}, seed=5),
 ]
-PLACES = ("beats_ahead", "rows_waiting")
+PLACES = ("beats_ahead", "constants", "rows_waiting")
 """Numbers of the design that are places for all that may come: they are never waited for, or only
 while other units write for longer than they do here."""
 LIMIT = 1 << 26

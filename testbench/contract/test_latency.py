@@ -70,7 +70,7 @@ def test_steps_of_the_root(digits: int, steps: tuple[int, int]) -> None:
     assert latency.reciprocal_root(digits) == sum(steps) + 2
 
 
-@pytest.mark.parametrize(("lanes", "cycles"), [(1, 40), (4, 41), (8, 42), (256, 44)])
+@pytest.mark.parametrize(("lanes", "cycles"), [(1, 41), (4, 42), (8, 43), (256, 45)])
 def test_cycles_of_a_layernorm_row(lanes: int, cycles: int) -> None:
     for stages in PIPELINE_STAGES:
         row = latency.norm_row(lanes, stages)
