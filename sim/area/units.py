@@ -377,15 +377,14 @@ def _word_buffer(
 ) -> Terms:
     rows = -(-depth // banks)
     bank = mapped(Memory(rows, width, parts=parts), family)
-    places = latency.words_waiting(stages)
-    waiting, _ = plain_queue(places, width, family)
-    addresses, counters = plain_queue(places, WORD_ADDRESS_WIDTH, family)
+    # Of a reader's addresses and of its words.
+    waiting, _ = plain_queue(latency.words_waiting(stages), WORD_ADDRESS_WIDTH + width, family)
     # What is written late is the same for all banks; what is read and held is not.
     late = width + bits(rows) if family == "ecp5" and bank.kind == "block" else 0
     own = bank.ff - late
     return Terms(
         (
-            readers * (waiting.lut + addresses.lut) + banks * bank.lut,
+            readers * waiting.lut + banks * bank.lut,
             1,
             banks * bank.around,
             readers * width * (banks > 1),

@@ -148,9 +148,7 @@ class Model:
             faults.setdefault(cycle, at)
         return words, sorted(faults.items())
 
-    def turns(
-        self, beats: dict[str, Any], cycles: dict[str, list[int]]
-    ) -> dict[str, list[int]]:
+    def turns(self, beats: dict[str, Any], cycles: dict[str, list[int]]) -> dict[str, list[int]]:
         """Per reader the cycle in which each address has its bank: from the one after it was
         accepted on, in order, when no reader before waits for the same bank."""
         waiting = {
