@@ -71,9 +71,10 @@ class ReadDma(wiring.Component):
     Latency: 2 cycles from the acceptance of a command to its first `arvalid`; 1 from a beat of R to
     `o`; so the first beat is offered 3 + L cycles after the command's acceptance on an idle unit,
     where L >= 1 is the memory's latency from AR to the first beat of R.
-    Throughput: min(1, outstanding * burst / (burst + L + 1)) beats per cycle in full bursts. With
-    shorter ones among them (a command's last, and at 4 KiB boundaries), over bursts and commands,
-    one beat per cycle while any outstanding - 1 successive bursts hold more than L beats.
+    Throughput: min(1, burst / 2, outstanding * burst / (burst + L + 1)) beats per cycle in full
+    bursts. With shorter ones among them (a command's last, and at 4 KiB boundaries), over bursts
+    and commands, one beat per cycle while all have two beats or more and any outstanding - 1
+    successive ones more than L.
 
     Raises
     ------
@@ -149,7 +150,8 @@ class ReadDma(wiring.Component):
             entry.tag.eq(command.payload.tag),
             entry.fault.eq(fault(command.payload, self.data_width)),
             queue.w_data.eq(entry),
-            command.ready.eq(queue.w_rdy & splitter.i.ready),
+            # Not in the cycle in which the splitter's last burst goes, which the bus decides.
+            command.ready.eq(queue.w_rdy & ~splitter.o.valid),
             taken.eq(command.valid & command.ready),
             queue.w_en.eq(taken),
             splitter.i.valid.eq(taken),
@@ -159,8 +161,7 @@ class ReadDma(wiring.Component):
         ]
         bursts = Signal(range(self.outstanding + 1))
         put, answered = Signal(), Signal()
-        free = ~axi.arvalid | axi.arready
-        piece = splitter.o.payload
+        free, piece = ~axi.arvalid, splitter.o.payload
         # A faulty command stands here, and so nothing after it is asked for, while what came before
         # it is answered; once its own turn has come, the unit fails and `drop` takes it away.
         sound = piece.fault == Cause.NONE
@@ -178,12 +179,16 @@ class ReadDma(wiring.Component):
         m.d.sync += [
             bursts.eq(bursts + put - (answered & axi.rlast)),
         ]
+        # A burst is offered in the second cycle behind the one before at the earliest, so that who
+        # is served on the bus decides upon a single register here.
         with m.If(free):
             m.d.sync += [
                 axi.arvalid.eq(put),
                 axi.araddr.eq(piece.address),
                 axi.arlen.eq(piece.len),
             ]
+        with m.Elif(axi.arready):
+            m.d.sync += axi.arvalid.eq(0)
         self._owed = Signal()
         m.d.comb += self._owed.eq(bursts != 0)
 

@@ -65,9 +65,10 @@ class WriteDma(wiring.Component):
 
     Latency: 2 cycles from the acceptance of a command to its first `awvalid`, 3 until its first
     beat is taken, 1 from there to W, 1 from the last answer to `done`.
-    Throughput: one beat per cycle, over bursts and commands, while any outstanding - 1 successive
-    bursts hold more than L + 2 beats; L >= 1 is the memory's latency from the last beat of W to B.
-    In full bursts min(1, outstanding * burst / (burst + L + 3)) beats per cycle.
+    Throughput: one beat per cycle, over bursts and commands of two beats or more, while any
+    outstanding - 1 successive bursts hold more than L + 2 beats; L >= 1 is the memory's latency
+    from the last beat of W to B. In full bursts min(1, outstanding * burst / (burst + L + 3)) beats
+    per cycle.
 
     Raises
     ------
@@ -161,8 +162,9 @@ class WriteDma(wiring.Component):
             entry.beats.eq(command.payload.beats),
             entry.carry.last_bytes.eq(command.payload.last_bytes),
             entry.carry.tag.eq(command.payload.tag),
-            splitter.i.valid.eq(command.valid),
-            command.ready.eq(splitter.i.ready),
+            # Not in the cycle in which the splitter's last burst goes, which the bus decides.
+            splitter.i.valid.eq(command.valid & ~splitter.o.valid),
+            command.ready.eq(~splitter.o.valid),
         ]
         piece = splitter.o.payload
         send, answer = Signal(to_send), Signal(to_answer)

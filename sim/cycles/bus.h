@@ -63,7 +63,10 @@ class Bus {
         m_clients[client].asks_from = now + 1;
         m_clients[client].beats = beats;
     }
-    bool asks(int client, Cycle now) const { return m_clients[client].asks_from <= now; }
+    // Whether an address is there, in the cycle in which it is taken too.
+    bool asks(int client, Cycle now) const {
+        return m_clients[client].asks_from <= now || m_clients[client].granted_at == now;
+    }
     BufferedQueue<Nothing>& data(int client) { return m_clients[client].data; }
 
     bool idle(Cycle now) const { return m_address_from > now && m_order.level(now) == 0; }
@@ -93,7 +96,7 @@ class Bus {
 
   private:
     struct Client {
-        Cycle asks_from = NEVER;
+        Cycle asks_from = NEVER, granted_at = PAST;
         int64_t beats = 0;
         BufferedQueue<Nothing> data{0};
     };
@@ -152,11 +155,12 @@ class Bus {
             Client& client = m_clients[number];
             if (client.asks_from > now) continue;
             client.asks_from = NEVER;
+            client.granted_at = now;
             m_last = number;
             m_asked = {0, client.beats, number};
             m_address_from = now + 1;
             m_order.push(now);
-            machine.poke(READERS[number], now);
+            machine.poke(READERS[number], now + 1);
             return;
         }
     }

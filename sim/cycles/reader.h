@@ -56,7 +56,7 @@ class Reader {
         bool puts = m_splits && !machine.bus.asks(m_client, now) &&
                     m_bursts != m_design.reader_bursts;
         bool free = !m_splits, taken = false;
-        if (puts) free = put(machine, now);
+        if (puts) put(machine, now);
         if (run && free && m_commands.writable(now)) {
             m_commands.push(now, {run->beats, run->number});
             m_splits = taken = true;
@@ -99,7 +99,7 @@ class Reader {
     }
 
     template <class Machine>
-    bool put(Machine& machine, Cycle now) {
+    void put(Machine& machine, Cycle now) {
         int64_t beats = m_run.next(m_design);
         machine.bus.ask(m_client, now, beats);
         machine.poke(BUS, now + 1);
@@ -107,7 +107,6 @@ class Reader {
         ++m_bursts;
         m_owed += beats;
         m_burst_left.push(beats);
-        return !m_splits;
     }
 
     // Come back when it can go on with asking.
