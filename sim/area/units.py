@@ -33,7 +33,6 @@ FAMILIES = ("ecp5", "xc7", "xcup")
 FITTED = {"ecp5": "ecp5", "xc7": "xc7", "xcup": "xc7"}
 """Family -> that whose runs its factors come from: UltraScale+ has the LUTs of 7-series."""
 
-
 RECIPROCAL_WIDTH = ROOT_WIDTH + 1
 """Of the reciprocal root, as it is multiplied by."""
 
