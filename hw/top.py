@@ -150,7 +150,7 @@ class Accelerator(wiring.Component):
         m.submodules.csr = csr = CsrBank(config=self.config)
         m.submodules.controller = controller = RunController()
         # A run begins from reset, so that no unit has a way back from a run that was stopped. Of
-        # one register, which can take the global network to all of them.
+        # one register: its way to all of them is long enough without a gate.
         m.domains.core = domain = ClockDomain(local=True)
         m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(controller.core_reset)]
         m.submodules.core = DomainRenamer("core")(core)
