@@ -148,11 +148,12 @@ class AccumulatorBuffer(wiring.Component):
         )
         beat_valid = Signal()
         m.d.comb += read.addr.eq(self.i.p.address)
-        psums, total = self._weighted()
+        psums, codes = self._weighted()
+        total = Signal.like(self.o.payload, reset_less=True)
         m.d.sync += [
             *(beat[name].eq(self.i.p[name]) for name in carried),
             *(beat.acc[col].eq(psum) for col, psum in enumerate(psums)),
-            beat.sum.eq(total),
+            beat.sum.eq(codes),
             beat_valid.eq(self.i.valid),
         ]
         before = Signal(kept)
@@ -168,11 +169,12 @@ class AccumulatorBuffer(wiring.Component):
         ]
         m.d.sync += [
             self.o.valid.eq(beat_valid & beat.last),
-            self.o.p.acc.eq(write.data.acc),
-            self.o.p.sum.eq(write.data.sum),
-            self.o.p.address.eq(beat.address),
-            self.o.p.tag.eq(beat.tag),
+            total.acc.eq(write.data.acc),
+            total.sum.eq(write.data.sum),
+            total.address.eq(beat.address),
+            total.tag.eq(beat.tag),
         ]
+        m.d.comb += self.o.payload.eq(total)
         return m
 
     def _register(

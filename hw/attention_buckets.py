@@ -180,7 +180,7 @@ class AttentionBuckets(wiring.Component):
             with m.If(release):
                 m.d.sync += full.bit_select(reading_bank, 1).eq(0)
 
-        values, adding_bank = Signal.like(self.i.payload.values), Signal()
+        values, adding_bank = Signal.like(self.i.payload.values, reset_less=True), Signal()
         m.d.sync += [values.eq(self.i.payload.values), adding_bank.eq(filling)]
         control = _Control(
             accept, filling, full, advance, draining, sweep, code, values, adding_bank
@@ -195,9 +195,11 @@ class AttentionBuckets(wiring.Component):
             ]
             banks = self._row(m, row, turn, forget, control)
             words.append(Mux(reading_bank, banks[1], banks[0]))
+        drained = Signal.like(self.o.payload.rows, reset_less=True)
+        m.d.comb += self.o.payload.rows.eq(drained)
         with m.If(advance):
             for drain in range(self.drains):
-                m.d.sync += self.o.payload.rows[drain].eq(reduce(or_, words[drain :: self.drains]))
+                m.d.sync += drained[drain].eq(reduce(or_, words[drain :: self.drains]))
         return m
 
     def _row(
@@ -207,7 +209,7 @@ class AttentionBuckets(wiring.Component):
         accept, filling, full, advance, draining, sweep, code, values, adding_bank = control
         zero = self.codes.zero
         own = self.i.payload.codes[row]
-        target, read = Signal(self.codes.width), []
+        target, read = Signal(self.codes.width, reset_less=True), []
         m.d.sync += target.eq(own)
         total = Signal(self.bucket)
         for bank in range(2):
@@ -218,7 +220,7 @@ class AttentionBuckets(wiring.Component):
             word, look = storage.read_port(domain="comb"), occurred.read_port(domain="comb")
             add, mark = storage.write_port(), occurred.write_port()
             drained, add_en = Signal(), Signal()
-            address = Signal(range(zero + 1))
+            address = Signal(range(zero + 1), reset_less=True)
             taken = accept & (filling == bank) & (own < zero)
             m.d.comb += [
                 drained.eq(full[bank] | sweep),

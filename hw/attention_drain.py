@@ -106,8 +106,10 @@ class AttentionDrain(wiring.Component):
         span = self.groups * self.lanes
         pair = data.StructLayout({"even": self.sum_width, "odd": self.sum_width})
         counts = data.StructLayout({"even": self.count_width, "odd": self.count_width})
-        places = [Signal(pair, name=f"place_{n}") for n in range(span * self.drains)]
-        keys = [Signal(counts, name=f"keys_{n}") for n in range(self.drains)]
+        places = [
+            Signal(pair, name=f"place_{n}", reset_less=True) for n in range(span * self.drains)
+        ]
+        keys = [Signal(counts, name=f"keys_{n}", reset_less=True) for n in range(self.drains)]
         busy, step = Signal(), Signal()
         group, row, drain = (
             Signal(range(self.groups)),
@@ -175,7 +177,9 @@ class AttentionDrain(wiring.Component):
         return columns, self._horner(m, accept, word.count, self.count_width, f"{drain}_count")
 
     def _horner(self, m: Module, accept: Signal, term: Any, width: int, name: str) -> tuple:
-        newer, older = Signal(width, name=f"newer_{name}"), Signal(width, name=f"older_{name}")
+        newer, older = (
+            Signal(width, name=f"{age}_{name}", reset_less=True) for age in ("newer", "older")
+        )
         following = Signal(width, name=f"following_{name}")
         alternate = self.codes.steps == 2
         previous = older if alternate else newer
@@ -203,17 +207,19 @@ class AttentionDrain(wiring.Component):
             ):
                 what = f"{parity}_{lane}"
                 delayed = delay(m, place[parity], product(**wide), name=what)
-                difference = Signal((delayed - correction).shape(), name=f"less_{what}")
+                difference = Signal(
+                    (delayed - correction).shape(), name=f"less_{what}", reset_less=True
+                )
                 m.d.sync += difference.eq(delayed - correction)
                 products.append(multiply(m, difference, multiplier, name=f"times_{what}", **wide))
             weighted = products[0] + products[1]
-            total = Signal(weighted.shape(), name=f"total_{lane}")
+            total = Signal(weighted.shape(), name=f"total_{lane}", reset_less=True)
             # (2x >> shift) + 1 >> 1 is (x + half) >> shift without a shifter for the half. What
             # does not fit in one bit less is no code, whatever the zero point.
-            doubled = Signal(signed(ZERO_WIDTH + 3), name=f"doubled_{lane}")
+            doubled = Signal(signed(ZERO_WIDTH + 3), name=f"doubled_{lane}", reset_less=True)
             shifted = shift_right(Cat(Const(0, 1), total), self.shift, len(doubled))
             rounded = doubled + Cat(Const(1, 1), self.zero).as_signed()
-            moved = Signal(signed(len(rounded) - 1), name=f"moved_{lane}")
+            moved = Signal(signed(len(rounded) - 1), name=f"moved_{lane}", reset_less=True)
             m.d.sync += [total.eq(weighted), doubled.eq(shifted), moved.eq(rounded >> 1)]
             found.append(clamp(moved, 0, self.high))
         return found
@@ -223,8 +229,8 @@ class AttentionDrain(wiring.Component):
     ) -> tuple[list[Value], list[Value]]:
         """Return codes and saturation events of a row, complete one stage after its last group."""
         count = self.groups * self.lanes
-        codes = [Signal(self.value_width, name=f"code_{n}") for n in range(count)]
-        events = [Signal(name=f"event_{n}") for n in range(count)]
+        codes = [Signal(self.value_width, name=f"code_{n}", reset_less=True) for n in range(count)]
+        events = [Signal(name=f"event_{n}", reset_less=True) for n in range(count)]
         with m.If(valid):
             for places in (codes, events):
                 for place, following in zip(places, places[self.lanes :], strict=False):

@@ -149,7 +149,7 @@ class AttentionUnit(wiring.Component):
         connect(m, flipped(self.log_codes), kept.i)
         offered = operands("ATTENTION", self.command.payload)
         # Out moves on with the tiles of queries; queries are those whose tile is still to be read.
-        held = Signal.like(offered)
+        held = Signal.like(offered, reset_less=True)
         start, sent = Signal(), Signal()
         m.d.comb += [
             self.command.ready.eq(~self.busy),

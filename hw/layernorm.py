@@ -160,9 +160,9 @@ class LayerNorm(wiring.Component):
             ]
 
         # The row that leaves has its numbers here, so that the next division may go on.
-        row, row_valid = Signal.like(statistics.o.payload), Signal()
+        row, row_valid = Signal.like(statistics.o.payload, reset_less=True), Signal()
         # And so has the word that leaves next, since a block RAM is slow.
-        word, word_valid = Signal.like(rows.r_data), Signal()
+        word, word_valid = Signal.like(rows.r_data, reset_less=True), Signal()
         leave, last = Signal(), Signal()
         left, beat = Signal(range(self.depth + 1)), Signal(range(self.beats))
         m.d.comb += [
@@ -208,7 +208,7 @@ class LayerNorm(wiring.Component):
             normalized = self._normalize(m, lane, residuals, total, reciprocal, exponent)
             code = self._scale(m, lane, normalized, look.data)
             clamped, outside = clamp(code, 0, self.high)
-            event, counted = Signal(name=f"event_{lane}"), count > lane
+            event, counted = Signal(name=f"event_{lane}", reset_less=True), count > lane
             result = Signal(self.code_width, name=f"result_{lane}", reset_less=True)
             m.d.comb += codes.i.payload.codes[lane].eq(result)
             m.d.sync += [
@@ -227,13 +227,13 @@ class LayerNorm(wiring.Component):
         scaled = multiply(
             m, residuals[lane], self.channels, stages=self.stages, name=f"weighted_{lane}"
         )
-        difference = Signal((scaled - total).shape(), name=f"difference_{lane}")
+        difference = Signal((scaled - total).shape(), name=f"difference_{lane}", reset_less=True)
         times = multiply(
             m, difference, reciprocal, stages=self.stages, wide=True, name=f"times_{lane}"
         )
         # One bit more than the result: adding 1 and halving rounds without a shifter for the half.
-        doubled = Signal(signed(NORM_WIDTH + 1), name=f"doubled_{lane}")
-        rounded = Signal(signed(NORM_WIDTH), name=f"rounded_{lane}")
+        doubled = Signal(signed(NORM_WIDTH + 1), name=f"doubled_{lane}", reset_less=True)
+        rounded = Signal(signed(NORM_WIDTH), name=f"rounded_{lane}", reset_less=True)
         m.d.sync += [
             difference.eq(scaled - total),
             doubled.eq((times >> (ROOT_WIDTH - NORM_FRACTION - 1)) >> exponent),
@@ -248,9 +248,9 @@ class LayerNorm(wiring.Component):
             m, normalized, parameters.gain[lane], stages=stages, wide=True, name=f"scaled_{lane}"
         )
         offset = delay(m, parameters.offset[lane], wide, name=f"offset_{lane}")
-        total = Signal((scaled + offset).shape(), name=f"total_{lane}")
+        total = Signal((scaled + offset).shape(), name=f"total_{lane}", reset_less=True)
         # A bit more than a code and its sign: enough to tell what is no code.
-        shifted = Signal(signed(self.code_width + 2), name=f"shifted_{lane}")
+        shifted = Signal(signed(self.code_width + 2), name=f"shifted_{lane}", reset_less=True)
         m.d.sync += [
             total.eq(scaled + offset),
             shifted.eq(shift_right(total, self.shift, len(shifted))),

@@ -95,7 +95,7 @@ class LayerNormStatistics(wiring.Component):
         ]
         plain, squared = [], []
         for lane in range(self.lanes):
-            masked = Signal(signed(RESIDUAL_WIDTH), name=f"masked_{lane}")
+            masked = Signal(signed(RESIDUAL_WIDTH), name=f"masked_{lane}", reset_less=True)
             m.d.sync += masked.eq(Mux(now > lane, self.i.payload[lane], 0))
             square = multiply(m, masked, masked, stages=self.stages, name=f"square_{lane}")
             plain.append(delay(m, masked, product(self.stages), name=f"plain_{lane}"))
@@ -128,8 +128,8 @@ class LayerNormStatistics(wiring.Component):
     ) -> tuple[Value, Value]:
         """Return S and Q, complete one stage behind the last beat's sums."""
         plain_sum, square_sum = _tree(m, plain), _tree(m, squared)
-        total = Signal(self.tag["sum"].shape)
-        squares = Signal(self.square_width)
+        total = Signal(self.tag["sum"].shape, reset_less=True)
+        squares = Signal(self.square_width, reset_less=True)
         begin = Signal(init=1)
         stage = product(self.stages) + self._tree
         with m.If(valid[stage]):
@@ -146,10 +146,10 @@ class LayerNormStatistics(wiring.Component):
         wide = {"stages": self.stages, "wide": True}
         weighted = multiply(m, squares, self.channels, name="weighted", **wide)
         square = multiply(m, total, total, name="square", **wide)
-        variance, delayed = Signal(width), Signal(width)
-        exponent = Signal(self.tag["exponent"].shape)
-        normalized = Signal(2 * ROOT_WIDTH)
-        tag = Signal(self.tag)
+        variance, delayed = Signal(width, reset_less=True), Signal(width, reset_less=True)
+        exponent = Signal(self.tag["exponent"].shape, reset_less=True)
+        normalized = Signal(2 * ROOT_WIDTH, reset_less=True)
+        tag = Signal(self.tag, reset_less=True)
         m.d.sync += [
             variance.eq(weighted - square + self.epsilon),
             delayed.eq(variance),
@@ -169,7 +169,7 @@ def _tree(m: Module, values: list) -> Value:
         sums = []
         for at in range(0, len(values), SUM_FAN_IN):
             total = sum(values[at + 1 : at + SUM_FAN_IN], values[at])
-            register = Signal(total.shape())
+            register = Signal(total.shape(), reset_less=True)
             m.d.sync += register.eq(total)
             sums.append(register)
         values = sums

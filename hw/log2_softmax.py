@@ -105,7 +105,7 @@ class Log2Softmax(wiring.Component):
         way = SOFTMAX_SUM - CreditQueue.LATENCY
         valid, last, accepted = Signal(way), Signal(way), Signal()
         # The key that leaves next waits in registers, since a block RAM is slow.
-        key, key_valid = Signal(self.i.payload.shape()), Signal()
+        key, key_valid = Signal(self.i.payload.shape(), reset_less=True), Signal()
         m.d.comb += [
             self.i.ready.eq(scores.w_rdy & constants.room),
             accepted.eq(self.i.valid & self.i.ready),
@@ -169,8 +169,8 @@ class Log2Softmax(wiring.Component):
         the maximum, the distances, the shift and the sum, so that neither recurrence holds more
         than its own."""
         table = exp2.read_port()
-        octave = Signal(signed(OCTAVE_WIDTH))
-        fraction = Signal(SCORE_FRACTION)
+        octave = Signal(signed(OCTAVE_WIDTH), reset_less=True)
+        fraction = Signal(SCORE_FRACTION, reset_less=True)
         m.d.comb += table.addr.eq(fraction)
         # 256 M - t modulo 256 is -t, whatever the maximum: the table need not wait for it.
         m.d.sync += [octave.eq((score + (OCTAVE - 1)) >> SCORE_FRACTION), fraction.eq(-score)]
@@ -184,7 +184,7 @@ class Log2Softmax(wiring.Component):
                 m.d.sync += maximum.eq(octave)
 
         # Either the sum so far is shifted, or the key's term.
-        power, fall = Signal(EXP_FRACTION + 1), Signal(range(SHIFT_MAX + 1))
+        power, fall = Signal(EXP_FRACTION + 1, reset_less=True), Signal(range(SHIFT_MAX + 1))
         rise = Signal(range(SHIFT_MAX + 1))
         m.d.sync += [power.eq(table.data), fall.eq(0), rise.eq(0)]
         with m.If(begun):
@@ -194,7 +194,8 @@ class Log2Softmax(wiring.Component):
         with m.Else():
             m.d.sync += fall.eq(Mux(growth < -SHIFT_MAX, SHIFT_MAX, -growth[:5]))
 
-        term, rescale = Signal(EXP_FRACTION + 1), Signal.like(rise)
+        term = Signal(EXP_FRACTION + 1, reset_less=True)
+        rescale = Signal.like(rise, reset_less=True)
         m.d.sync += [term.eq(power >> fall), rescale.eq(rise)]
         total = Signal(self.sum_width)
         with m.If(valid[3]):
@@ -203,20 +204,22 @@ class Log2Softmax(wiring.Component):
 
     def _constant(self, m: Module, log2: Memory, maximum: Value, total: Value) -> Value:
         """Return R of stage 9: leading one, mantissa, logarithm, sum."""
-        leading, total_6 = Signal(range(self.sum_width)), Signal.like(total)
-        maximum_6 = Signal.like(maximum)
+        leading = Signal(range(self.sum_width), reset_less=True)
+        total_6 = Signal.like(total, reset_less=True)
+        maximum_6 = Signal.like(maximum, reset_less=True)
         m.d.sync += [maximum_6.eq(maximum), total_6.eq(total)]
         m.d.sync += leading.eq(_leading_one(total)[1])
 
         # The sum is at least 2^15, so that the octave of the row is at most one below M.
-        mantissa, octave = Signal(SCORE_FRACTION), Signal(signed(OCTAVE_WIDTH + 1))
+        mantissa = Signal(SCORE_FRACTION, reset_less=True)
+        octave = Signal(signed(OCTAVE_WIDTH + 1), reset_less=True)
         m.d.sync += [
             mantissa.eq((total_6 << SCORE_FRACTION) >> leading),
             octave.eq(maximum_6 + leading - EXP_FRACTION),
         ]
 
         table = log2.read_port()
-        whole, constant = Signal(signed(CONSTANT_WIDTH)), Signal(signed(CONSTANT_WIDTH))
+        whole, constant = (Signal(signed(CONSTANT_WIDTH), reset_less=True) for _ in range(2))
         m.d.comb += table.addr.eq(mantissa)
         m.d.sync += whole.eq((octave << SCORE_FRACTION) + self.offset)
         m.d.sync += constant.eq(whole + table.data)
@@ -224,7 +227,7 @@ class Log2Softmax(wiring.Component):
 
     def _second_pass(self, m: Module, constant: Value, score: Value, code: Value) -> None:
         steps, zero = self._codes.steps, self._codes.zero
-        distance = Signal(signed(CONSTANT_WIDTH + 1))
+        distance = Signal(signed(CONSTANT_WIDTH + 1), reset_less=True)
         rounded = (distance * steps + OCTAVE // 2) >> SCORE_FRACTION
         m.d.sync += [
             distance.eq(constant - score),

@@ -15,6 +15,9 @@ from .pipeline import delay
 BLOCK_WORDS = 2048
 """Words of a block: the most with which block RAMs hold nine bits of each (2 K x 9), so that words
 of any width leave little of them empty, and few blocks have to be joined."""
+UNRELATED = {"no_rw_check": 1}
+"""Attribute of a memory of which nobody asks what a read gives in the cycle of a write to the same
+word. Block RAMs of two ports promise nothing there: synthesis would add what keeps the old word."""
 
 
 class WordBank(wiring.Component):
@@ -23,7 +26,7 @@ class WordBank(wiring.Component):
     From two stages on it is made in blocks that need no multiplexer inside, so that a register
     stands right behind the slow output of each block RAM, and their join behind that. With one
     stage the join is left to synthesis, which finds cheaper ones. A word read in the cycle in which
-    it is written is the one before.
+    it is written is any.
 
     Parameters
     ----------
@@ -92,7 +95,7 @@ class WordBank(wiring.Component):
         words = []
         for number, first in enumerate(range(0, self.depth, size)):
             rows = min(size, self.depth - first)
-            block = Memory(shape=self.word_width, depth=rows, init=[])
+            block = Memory(shape=self.word_width, depth=rows, init=[], attrs=UNRELATED)
             m.submodules[f"block_{number}"] = block
             read = block.read_port()
             write = block.write_port(granularity=self.word_width // self.parts)

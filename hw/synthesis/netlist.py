@@ -18,6 +18,11 @@ _MODULE = re.compile(r"^module \\(\S+)", re.M)
 _INPUT = re.compile(r"^ +wire .*\binput \d+ .*?(\S+)$", re.M)
 _CELL = re.compile(r"^  cell (\\\S+) (\S+)$(.*?)^  end$", re.M | re.S)
 _CONNECT = re.compile(r"^    connect (\S+) (.*)$", re.M)
+_UNRELATED = re.compile(
+    r"^  attribute \\no_rw_check .*\n(?:  attribute .*\n)*  memory .* (\\\S+)$", re.M
+)
+_READ = re.compile(r"^  cell \$memrd_v2 .*?^  end$", re.M | re.S)
+_COLLISION = re.compile(r"(?<=parameter \\COLLISION_X_MASK )(\d+)'0+$", re.M)
 _FOUND = "check.txt"
 CHECK = f"tee -q -o {_FOUND} check -nolatches"
 """Command that leaves what is wrong for `refuse_found`."""
@@ -30,7 +35,28 @@ def rtlil_text(component: wiring.Component) -> str:
     are constants or have no bits."""
     values = [Value.cast(value) for _, _, value in component.signature.flatten(component)]
     ports = [value for value in values if isinstance(value, Signal) and len(value)]
-    return rtlil.convert(component, name=TOP, ports=ports, emit_src=False)
+    return free_collisions(rtlil.convert(component, name=TOP, ports=ports, emit_src=False))
+
+
+def free_collisions(text: str) -> str:
+    """RTLIL text in which a read of a memory with the attribute `no_rw_check` gives any value in
+    the cycle of a write to the same word.
+
+    Yosys looks at the attribute where it finds the register of a read port itself, and Amaranth
+    writes ports that have theirs.
+    """
+    return "".join(map(_free_module, re.split(r"^(?=module )", text, flags=re.M)))
+
+
+def _free_module(text: str) -> str:
+    marked = {f'"\\{name}"' for name in _UNRELATED.findall(text)}
+
+    def free(port: re.Match[str]) -> str:
+        if not any(f"parameter \\MEMID {name}\n" in port[0] for name in marked):
+            return port[0]
+        return _COLLISION.sub(lambda mask: f"{mask[1]}'{'1' * int(mask[1])}", port[0])
+
+    return _READ.sub(free, text)
 
 
 def unit_paths(text: str, inside: str = "") -> dict[str, str]:

@@ -10,6 +10,8 @@ from typing import Any
 
 from ...errors import ConfigError
 from .accelerator import NETLIST
+from .block_registers import absorb_registers
+from .fan_out import split_fan_out
 from .netlist import TOP
 from .tools import NEXTPNR, run_tool
 
@@ -21,6 +23,8 @@ SPEED = "6"
 GOAL_MHZ = 100.0
 """Clock that is aimed at where none is asked for."""
 LOG = "nextpnr.log"
+PACKED = "packed.json"
+"""The netlist as nextpnr reads it."""
 REPORT = "report.json"
 
 
@@ -96,7 +100,8 @@ def place_and_route(
     seed: int = 1,
 ) -> Routing:
     """Place and route `NETLIST` in `folder`, without places for its pins, so without a bitstream.
-    The folder has the log `LOG` then.
+    Registers beside hard blocks move into them (`absorb_registers`), those that drive much are
+    copied (`split_fan_out`). The folder has the log `LOG` then.
 
     Parameters: `part`, one of `DEVICES`; `paths` of units as in `Synthesis`; `clock_mhz` to aim at;
     `seed` of placement.
@@ -104,8 +109,12 @@ def place_and_route(
     """
     if part not in DEVICES:
         raise ConfigError(f"part must be one of {', '.join(DEVICES)}, not {part}")
+    netlist = json.loads((folder / NETLIST).read_text(encoding="utf-8"))
+    absorb_registers(netlist, TOP)
+    split_fan_out(netlist, TOP)
+    (folder / PACKED).write_text(json.dumps(netlist), encoding="utf-8")
     options = {
-        "json": NETLIST,
+        "json": PACKED,
         "package": PACKAGE,
         "speed": SPEED,
         "freq": f"{clock_mhz:g}",

@@ -44,6 +44,7 @@ def simulate(
     arrays: Mapping[str, NDArray[Any]] | None = None,
     optimize: str = "-O1",
     timeout: float = 600,
+    text: str = "",
 ) -> dict[str, Any]:
     """Build `component` and run every `@cocotb.test()` of the Python module called `module`.
 
@@ -61,6 +62,8 @@ def simulate(
         Of the C++ compiler; -O1 builds quickest, -O3 pays beyond some 10^5 cycles of a large unit.
     timeout : float
         Seconds of wall-clock time.
+    text : str
+        Verilog with a module of the component's name that stands in for the component's own.
 
     Returns
     -------
@@ -76,7 +79,7 @@ def simulate(
     name = type(component).__name__
     began = time.perf_counter()
     ports = verilog.ports(component)
-    folder = build(verilog.convert(component, name), name, list(ports), optimize)
+    folder = build(text or verilog.convert(component, name), name, list(ports), optimize)
     built = time.perf_counter()
     BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="run-", dir=BUILD) as run:
