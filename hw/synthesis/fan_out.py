@@ -7,6 +7,9 @@ from typing import Any
 
 MOST = 128
 """Inputs that a flip-flop drives by itself."""
+_LOGIC = ("LUT4", "PFUMX", "L6MUX21", "CCU2C", "TRELLIS_FF")
+"""What copies are made for: nextpnr ends in a fault where LUT RAMs side by side have addresses from
+different copies."""
 
 
 def split_fan_out(netlist: dict[str, Any], top: str, *, most: int = MOST) -> int:
@@ -34,11 +37,16 @@ def split_fan_out(netlist: dict[str, Any], top: str, *, most: int = MOST) -> int
         if cell["type"] != "TRELLIS_FF":
             continue
         driven = sorted(loads[cell["connections"]["Q"][0]])
+        if any(cells[reader]["type"] not in _LOGIC for reader, _ in driven):
+            continue
         parts = -(-len(driven) // most)
         for part in range(1, parts):
             copy, bit = deepcopy(cell), next(free)
             copy["connections"]["Q"] = [bit]
-            cells[f"{name}_copy_{part}"] = copy
+            copy["attributes"] = {}
+            named = f"{name}_copy_{part}"
+            cells[named] = copy
+            module["netnames"][named] = {"hide_name": 1, "bits": [bit], "attributes": {}}
             begin, end = (at * len(driven) // parts for at in (part, part + 1))
             for reader, port in driven[begin:end]:
                 cells[reader]["connections"][port] = [bit]

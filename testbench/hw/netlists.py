@@ -15,6 +15,7 @@ class Netlist:
     def __init__(self) -> None:
         self.cells: dict[str, Any] = {}
         self.outputs: list[int] = []
+        self.names: dict[str, Any] = {}
         self._bits = count(6)
 
     def bits(self, width: int) -> list[int]:
@@ -31,7 +32,7 @@ class Netlist:
                 "REGSET": "RESET",
             }
             nets = {"CLK": CLOCK, "LSR": "0", "DI": bit, "Q": after} | pins
-            self._cell("TRELLIS_FF", parameters, nets)
+            self.cell("TRELLIS_FF", parameters, nets)
         return late
 
     def multiply(self, a: list[Any], b: list[Any]) -> list[int]:
@@ -42,7 +43,7 @@ class Netlist:
             }
         product = self.bits(36)
         nets |= {f"P{bit}": net for bit, net in enumerate(product)}
-        self._cell("MULT18X18D", {}, nets)
+        self.cell("MULT18X18D", {}, nets)
         return product[: len(a) + len(b)]
 
     def read(self, *, width: int) -> list[int]:
@@ -51,15 +52,17 @@ class Netlist:
         nets: dict[str, Any] = {"CLKA": CLOCK, "CLKB": CLOCK, "OCEA": "0", "OCEB": "1"}
         nets |= {f"DO{side}{bit}": net for side in "AB" for bit, net in enumerate(halves[side])}
         shape = format(width, "032b")
-        self._cell("DP16KD", {"DATA_WIDTH_A": shape, "DATA_WIDTH_B": shape}, nets)
+        self.cell("DP16KD", {"DATA_WIDTH_A": shape, "DATA_WIDTH_B": shape}, nets)
         return [*halves["B"][:4], *(halves["A"][:4] if width == 36 else [])]
 
     def written(self) -> dict[str, Any]:
         """The same as Yosys' `write_json` has it."""
-        module = {"cells": self.cells, "ports": {"y": {"bits": self.outputs}}}
+        ports = {"y": {"bits": self.outputs}}
+        module = {"cells": self.cells, "ports": ports, "netnames": self.names}
         return {"modules": {TOP: module}}
 
-    def _cell(self, kind: str, parameters: dict[str, str], nets: dict[str, Any]) -> None:
+    def cell(self, kind: str, parameters: dict[str, str], nets: dict[str, Any]) -> None:
+        """A cell of any kind with nets, or constants, at its pins."""
         self.cells[f"cell_{len(self.cells)}"] = {
             "type": kind,
             "parameters": parameters,

@@ -24,6 +24,8 @@ def test_each_copy_drives_its_part(inputs: int, copies: int) -> None:
     assert max(shares.values()) - min(shares.values()) <= 1
     assert sum(shares.values()) == inputs
     assert {nets["LSR"][0] for nets in made if nets["DI"] == [source]} == {RESET}
+    assert {bit for name in netlist.names.values() for bit in name["bits"]} < set(drivers)
+    assert len(netlist.names) == copies
 
 
 def test_an_output_of_the_design_keeps_the_first() -> None:
@@ -33,6 +35,14 @@ def test_an_output_of_the_design_keeps_the_first() -> None:
     netlist.outputs = [driver]
     split_fan_out(netlist.written(), TOP, most=4)
     assert driver in [cell["connections"]["Q"][0] for cell in netlist.cells.values()]
+
+
+def test_addresses_of_lut_ram_are_not_copied() -> None:
+    netlist = Netlist()
+    (driver,) = netlist.register(netlist.bits(1))
+    netlist.outputs = netlist.register([driver] * 6)
+    netlist.cell("TRELLIS_DPR16X4", {}, {"WAD0": driver})
+    assert split_fan_out(netlist.written(), TOP, most=4) == 0
 
 
 def test_the_clock_is_nobodys_copy() -> None:
