@@ -171,7 +171,6 @@ class LayerNormUnit(wiring.Component):
         loading, last, wanted = Signal(), Signal(), Signal()
         left = Signal.like(offered.channels)
         m.d.comb += [
-            last.eq(left <= self.lanes),
             # All beats are in when the last record is whole; the next is another command's.
             wanted.eq(loading & ~(gearbox.o.valid & last)),
             gearbox.i.valid.eq(self.parameters.valid & wanted),
@@ -186,11 +185,12 @@ class LayerNormUnit(wiring.Component):
             gearbox.clear_stb.eq(loaded),
         ]
         with m.If(parameters.valid & parameters.ready):
-            m.d.sync += left.eq(left - self.lanes)
+            m.d.sync += [left.eq(left - self.lanes), last.eq(left <= 2 * self.lanes)]
         with m.If(loaded):
             m.d.sync += loading.eq(0)
         with m.If(start):
             m.d.sync += [loading.eq(1), left.eq(offered.channels)]
+            m.d.sync += last.eq(offered.channels <= self.lanes)
 
     def _read(self, m: Module, loaded: Value, held: Any) -> Signal:
         """Send LayerNorm all rows; return whether any address is still to be asked for."""

@@ -93,14 +93,15 @@ class OutputSteps(wiring.Component):
         part = Signal(range(self.parts))
         # Beats of this token and of this group that are left, the present one counted.
         tokens_left, groups_left = Signal(TOKENS_WIDTH), Signal(GROUPS_WIDTH)
-        chunks_left = Signal(CHUNKS_WIDTH)
+        # Whether any chunk is left is a register, since who takes an output depends on it.
+        chunks_left, group_keep = Signal(CHUNKS_WIDTH), Signal()
         # Where the present token and the present group began, and the next group begins: the first
         # token of a group ends where the first of the next begins.
         token_address, next_group = Signal(WORD_ADDRESS_WIDTH), Signal(WORD_ADDRESS_WIDTH)
         group_place, group_chunks = Signal.like(self.place), Signal(CHUNKS_WIDTH)
         group_start = Signal()
 
-        wrap = Signal()
+        wrap, next_keep = Signal(), Signal()
         next_address, next_token = Signal(WORD_ADDRESS_WIDTH), Signal(WORD_ADDRESS_WIDTH)
         next_place, next_chunks = Signal.like(self.place), Signal(CHUNKS_WIDTH)
         start = Signal(WORD_ADDRESS_WIDTH)
@@ -109,8 +110,8 @@ class OutputSteps(wiring.Component):
             next_place.eq(Mux(wrap, 0, self.place + 1)),
             next_address.eq(self.address + Mux(by_rows, 1, Mux(wrap, stride, 0))),
             next_token.eq(token_address + Mux(by_rows, stride, 1)),
-            self.keep.eq(chunks_left != 0),
             next_chunks.eq(chunks_left - self.keep),
+            next_keep.eq(chunks_left > 1),
             self.token_end.eq(part == self.parts - 1),
             self.group_end.eq(tokens_left == 1),
             self.command_end.eq(self.token_end & self.group_end & (groups_left == 1)),
@@ -126,7 +127,9 @@ class OutputSteps(wiring.Component):
                 tokens_left.eq(command.tokens),
                 groups_left.eq(command.groups),
                 chunks_left.eq(command.chunks),
+                self.keep.eq(command.chunks != 0),
                 group_chunks.eq(command.chunks),
+                group_keep.eq(command.chunks != 0),
                 self.place.eq(0),
                 group_place.eq(0),
                 group_start.eq(1),
@@ -139,6 +142,7 @@ class OutputSteps(wiring.Component):
                 self.address.eq(next_address),
                 self.place.eq(next_place),
                 chunks_left.eq(next_chunks),
+                self.keep.eq(next_keep),
             ]
         with m.Elif(self.step_stb):
             m.d.sync += [
@@ -147,6 +151,7 @@ class OutputSteps(wiring.Component):
                 group_start.eq(0),
                 self.place.eq(group_place),
                 chunks_left.eq(group_chunks),
+                self.keep.eq(group_keep),
                 self.address.eq(start),
                 token_address.eq(start),
             ]
@@ -162,6 +167,8 @@ class OutputSteps(wiring.Component):
                     self.place.eq(next_place),
                     group_place.eq(next_place),
                     chunks_left.eq(next_chunks),
+                    self.keep.eq(next_keep),
                     group_chunks.eq(next_chunks),
+                    group_keep.eq(next_keep),
                 ]
         return m

@@ -265,8 +265,7 @@ class PatchifyUnit(wiring.Component):
         """Each word to the buffer as `digits` words of codes."""
         write, width = self.write, self.activation_width
         pixels = Signal.like(word, name="pixels", reset_less=True)
-        left = Signal(self._held.digits.shape())
-        last = left == 1
+        left, last = Signal(self._held.digits.shape()), Signal()
         m.d.comb += [
             self._word_moved.eq(write.valid & write.ready),
             emptied.eq(filled & (~write.valid | (write.ready & last))),
@@ -280,11 +279,13 @@ class PatchifyUnit(wiring.Component):
                 write.payload.address.eq(self._word_address),
                 pixels.eq(word),
                 left.eq(self._held.digits),
+                last.eq(self._held.digits == 1),
             ]
         with m.Elif(self._word_moved):
             m.d.sync += [
                 write.valid.eq(~last),
                 write.payload.address.eq(write.payload.address + self._held.digit_stride),
                 left.eq(left - 1),
+                last.eq(left == 2),
             ]
             m.d.sync += [pixel.eq(pixel >> width) for pixel in pixels]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -305,8 +305,9 @@ class Accelerator(wiring.Component):
         moves = [unit.busy & ~unit.stall for unit in self._command_units.values()]
         bus = self.m_axi
         moves += [bus.rvalid & bus.rready, bus.wvalid & bus.wready, bus.bvalid & bus.bready]
-        # Late by a cycle, as the counters are: the paths from all units end in a register.
-        m.d.sync += controller.progress.eq(Cat(moves).any())
+        # Late by two cycles: each unit's path ends in a register, and their way here in another.
+        moved = Signal(len(moves))
+        m.d.sync += [moved.eq(Cat(moves)), controller.progress.eq(moved.any())]
 
     def _count(self, m: Module, csr: CsrBank) -> None:
         """What the registers say of each unit: whether it worked or waited in the cycle before."""

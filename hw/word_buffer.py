@@ -86,8 +86,8 @@ class WordBuffer(wiring.Component):
     write_x : In(stream)
         For each x of `writers`: struct of `address`, `data` and `mask`, as `write_stream` says.
     fault_stb : Out(1)
-        An access at `depth` or beyond: a write was accepted in the cycle before; a read had its
-        turn in the one before that.
+        An access at `depth` or beyond: a write was accepted, or a read had its turn, two cycles
+        before.
     fault_address : Out(20)
         Its address, with `fault_stb`. Of several in one cycle that of the first reader, else of
         the writer.
@@ -226,24 +226,25 @@ class WordBuffer(wiring.Component):
         return asked & beyond, at
 
     def _write(self, m: Module, banks: list[WordBank]) -> tuple[Value, Value]:
-        """Write for the first writer that offers; return whether it does beyond the depth, and
-        where."""
+        """Write for the first writer that offers; return, a cycle later, whether it does beyond the
+        depth, and where."""
         streams = [getattr(self, f"write_{name}") for name in self.writers]
         offered = Signal(len(streams))
         m.d.comb += offered.eq(Cat(each.valid for each in streams))
         m.d.comb += [each.ready.eq(~offered[:index].any()) for index, each in enumerate(streams)]
-        beat = Signal(streams[0].payload.shape())
         chosen = pick(_first(offered), [each.payload.as_value() for each in streams])
-        m.d.comb += beat.as_value().eq(chosen)
+        # A register: an address that is accepted later has its turn later still.
+        beat, writes = Signal(streams[0].payload.shape(), reset_less=True), Signal()
+        m.d.sync += [beat.as_value().eq(chosen), writes.eq(offered.any())]
         within = beat.address < self.depth
         for number, bank in enumerate(banks):
-            here = offered.any() & within & (beat.address[: self._bank_bits] == number)
+            here = writes & within & (beat.address[: self._bank_bits] == number)
             m.d.comb += [
                 bank.write_address.eq(beat.address >> self._bank_bits),
                 bank.write_data.eq(beat.data),
                 bank.write_mask.eq(Mux(here, beat.mask, 0)),
             ]
-        return offered.any() & ~within, beat.address
+        return writes & ~within, beat.address
 
 
 def _first(bits: Value) -> Value:

@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from ...config import AcceleratorConfig
 from ...targets import ROUTED
 from ..top import Accelerator
-from .families import SMALLEST, Cells, family
+from .families import Cells, family
 from .netlist import CHECK, SOURCE, TOP, check_source, read, refuse_found, rtlil_text, unit_paths
 from .port_chain import INNER, PORTS, PortChain
 from .tools import yosys
@@ -41,14 +41,11 @@ class Synthesis:
     total: Cells
 
 
-def synthesize_accelerator(
-    config: AcceleratorConfig, family_name: str, folder: Path, *, small: bool = False
-) -> Synthesis:
+def synthesize_accelerator(config: AcceleratorConfig, family_name: str, folder: Path) -> Synthesis:
     """Synthesize the accelerator of `config` in `folder`, which has the log and the netlist then.
 
     Where the family is routed, its ports are registers between two pins (`PortChain`), which no
     unit counts.
-    Parameters: `small`, least area in place of the quickest logic, where the family has a choice.
     Raises: ConfigError for an unknown family; ToolError where a tool is missing or fails, or the
     netlist has what none may have.
     """
@@ -61,7 +58,6 @@ def synthesize_accelerator(
         folder,
         inside=inside,
         soft=() if config.array_multiplier == "dsp" else (ARRAY,),
-        small=small,
     )
 
 
@@ -72,7 +68,6 @@ def synthesize(
     *,
     inside: str = "",
     soft: tuple[str, ...] = (),
-    small: bool = False,
 ) -> Synthesis:
     """The same for any component with an `Accelerator`.
 
@@ -81,7 +76,7 @@ def synthesize(
     Parameters: `inside`, the path of the accelerator where `component` is not itself one; `soft`,
     units whose multiplications become LUTs.
     """
-    goal = SMALLEST[family(family_name).name] if small else family(family_name)
+    goal = family(family_name)
     text = rtlil_text(component)
     (folder / SOURCE).write_text(text, encoding="utf-8")
     check_source(text, folder, _SOURCE_LOG)

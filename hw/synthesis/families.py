@@ -8,7 +8,8 @@ Counting rules:
 - 7-series and UltraScale+ `lut`: LUT1 to LUT6, each a whole one, plus LUTs that are memory or shift
   registers (as many as `ram` below says). Carry chains stand in a column of their own: they take
   no LUT that is not counted. INV is absorbed.
-- `ff`: all flip-flops; `block_ram`: DP16KD, or RAMB18 with RAMB36 counted twice.
+- `ff`: all flip-flops, on ECP5 with those that place and route moves into blocks.
+- `block_ram`: DP16KD, or RAMB18 with RAMB36 counted twice.
 - `dsp`: MULT18X18D, DSP48E1 or DSP48E2. `uram`: URAM288, of UltraScale+ alone.
 """
 
@@ -112,7 +113,7 @@ def _xilinx(family: str) -> str:
 
 _ecp5 = Family(
     name="ecp5",
-    command=f"{_ECP5} -run begin:map_luts; abc -lut 4:7; clean; {_ECP5} -run map_cells:",
+    command=f"{_ECP5} -run begin:map_luts; abc -lut 4; clean; {_ECP5} -run map_cells:",
     luts={"LUT4": 1, "CCU2C": 2},
     ffs=("TRELLIS_FF",),
     carry={"CCU2C": 1},
@@ -143,13 +144,6 @@ _xcup = replace(
 )
 FAMILIES = {each.name: each for each in (_ecp5, _xc7, _xcup)}
 """Families by name."""
-SMALLEST = {
-    # Without functions of 5 to 7 bits, which are quicker and take up to 8 LUTs: the least area.
-    "ecp5": replace(_ecp5, command=_ecp5.command.replace("-lut 4:7", "-lut 4")),
-    "xc7": _xc7,
-    "xcup": _xcup,
-}
-"""The same with the flow of least area, to which the area model is fitted."""
 
 
 def family(name: str) -> Family:

@@ -1,4 +1,4 @@
-"""Copies of flip-flops that would drive too much: nextpnr makes none."""
+"""Copies of flip-flops and LUTs that would drive too much: nextpnr makes none."""
 
 from collections import defaultdict
 from copy import deepcopy
@@ -6,15 +6,17 @@ from itertools import count
 from typing import Any
 
 MOST = 128
-"""Inputs that a flip-flop drives by itself."""
-_LOGIC = ("LUT4", "PFUMX", "L6MUX21", "CCU2C", "TRELLIS_FF")
+"""Inputs that a cell drives by itself."""
+_OUTPUTS = {"TRELLIS_FF": "Q", "LUT4": "Z"}
+"""What is copied: type of cell -> its output."""
+_LOGIC = ("LUT4", "CCU2C", "TRELLIS_FF")
 """What copies are made for: nextpnr ends in a fault where LUT RAMs side by side have addresses from
-different copies."""
+different copies, and a LUT that is joined with another has its place beside that."""
 
 
 def split_fan_out(netlist: dict[str, Any], top: str, *, most: int = MOST) -> int:
-    """Copy each flip-flop of ECP5 that drives more than `most` inputs, each copy for a part of
-    them, of neighbouring names; return how many copies there are.
+    """Copy each cell of ECP5 that drives more than `most` inputs, each copy for a part of them, of
+    neighbouring names; return how many copies there are.
 
     A net to thousands of inputs all over a device is as late as its longest way; each copy is
     placed among its own.
@@ -34,15 +36,16 @@ def split_fan_out(netlist: dict[str, Any], top: str, *, most: int = MOST) -> int
     free = count(1 + max(bit for bit in bits if isinstance(bit, int)))
     copies = 0
     for name, cell in [*cells.items()]:
-        if cell["type"] != "TRELLIS_FF":
+        if cell["type"] not in _OUTPUTS:
             continue
-        driven = sorted(loads[cell["connections"]["Q"][0]])
+        output = _OUTPUTS[cell["type"]]
+        driven = sorted(loads[cell["connections"][output][0]])
         if any(cells[reader]["type"] not in _LOGIC for reader, _ in driven):
             continue
         parts = -(-len(driven) // most)
         for part in range(1, parts):
             copy, bit = deepcopy(cell), next(free)
-            copy["connections"]["Q"] = [bit]
+            copy["connections"][output] = [bit]
             copy["attributes"] = {}
             named = f"{name}_copy_{part}"
             cells[named] = copy

@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import (
+    Cat,
+    ClockDomain,
+    ClockSignal,
+    Const,
+    DomainRenamer,
+    Module,
+    ResetSignal,
+    Signal,
+    Value,
+)
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -29,7 +39,12 @@ class PortChain(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules[INNER] = inner = self.component
+        # Its reset comes from a register, as it does from those that end a reset of a board.
+        m.domains.inner = domain = ClockDomain(local=True)
+        m.d.comb += domain.clk.eq(ClockSignal())
+        m.d.sync += domain.rst.eq(ResetSignal())
+        inner = self.component
+        m.submodules[INNER] = DomainRenamer("inner")(inner)
         ends: dict[wiring.Flow, list[Value]] = {wiring.In: [], wiring.Out: []}
         for _, member, value in inner.signature.flatten(inner):
             if not isinstance(Value.cast(value), Const):

@@ -48,9 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="clock to aim at; without it the fastest that is found",
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of placement, 1")
-    parser.add_argument(
-        "--small", action="store_true", help="least area in place of the quickest logic, on ECP5"
-    )
     parser.add_argument("--no-route", action="store_true", help="end after synthesis")
 
 
@@ -154,9 +151,7 @@ def _synthesize(work: _Work, progress: Progress) -> "Synthesis":
     from ..hw.synthesis.accelerator import LOG, synthesize_accelerator
 
     progress(1, 4, "synthesis")
-    synthesis = synthesize_accelerator(
-        work.config, work.goal.family, work.folder, small=work.options.small
-    )
+    synthesis = synthesize_accelerator(work.config, work.goal.family, work.folder)
     work.files["yosys.log"] = (work.folder / LOG).read_bytes()
     total = synthesis.total
     if excess := fits(Resources(total.lut, total.ff, total.dsp, total.block_ram), work.goal):

@@ -27,10 +27,10 @@ from unit_sizes import units_of
 
 from rootshift.config import AcceleratorConfig
 from rootshift.errors import ToolError
+from rootshift.hw.synthesis.families import FAMILIES
 from rootshift.hw.top import Accelerator
 from rootshift.sim.area.runs import RUNS, WHOLE, Run, read_runs, write_runs
 
-FLOWS = {"ecp5": "ecp5-lut4", "xc7": "xc7", "xcup": "xcup"}
 FITTED = ("ecp5", "xc7")
 """Families with a fit of their own; runs of others are all held out."""
 DSP_UNITS = ("requantizer", "layernorm", "attention")
@@ -44,7 +44,7 @@ def main() -> None:
     """Make what lacks."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--units", nargs="+", choices=UNITS, default=list(UNITS), metavar="NAME")
-    parser.add_argument("--family", nargs="+", choices=FLOWS, default=list(FITTED))
+    parser.add_argument("--family", nargs="+", choices=FAMILIES, default=list(FITTED))
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--runs", type=int, help="of each unit; all where it is left out")
     parser.add_argument("--clock", type=int, default=0, help="of each unit, placed on ECP5")
@@ -122,7 +122,7 @@ def measure(job: Job, yosys: str) -> Run:
     else:
         dsp = unit in DSP_UNITS or (unit == "array" and config.array_multiplier == "dsp")
         component, soft = units_of(config)[unit], ""
-    area, delay = implement(component, FLOWS[family], dsp=dsp, soft=soft, delay=clock)
+    area, delay = implement(component, family, dsp=dsp, soft=soft, delay=clock)
     return Run(
         unit=unit,
         family=family,

@@ -22,14 +22,13 @@ from typing import Any, NamedTuple
 from amaranth.lib import wiring
 
 from rootshift.hw.synthesis.accelerator import NETLIST
-from rootshift.hw.synthesis.families import FAMILIES, SMALLEST, Cells
+from rootshift.hw.synthesis.families import Cells, family
 from rootshift.hw.synthesis.netlist import SOURCE, read, rtlil_text
 from rootshift.hw.synthesis.port_chain import PortChain
 from rootshift.hw.synthesis.routing import place_and_route
 from rootshift.hw.synthesis.tools import YOSYS, run_tool, yosys
 from rootshift.targets import ROUTED
 
-FLOWS = {**FAMILIES, "ecp5-lut4": SMALLEST["ecp5"]}
 PART = "LFE5U-85F"
 STA = "read_verilog -lib -specify +/xilinx/cells_sim.v; tee -q -o sta.txt sta"
 GENERIC = (
@@ -55,29 +54,29 @@ class Parts(NamedTuple):
     rom: int
 
 
-def synthesize(component: wiring.Component, target: str, *, dsp: bool = False) -> Cells:
-    """Map `component` to a flow of `FLOWS`, flat; raises ToolError with what Yosys says."""
-    return implement(component, target, dsp=dsp)[0]
+def synthesize(component: wiring.Component, name: str, *, dsp: bool = False) -> Cells:
+    """Map `component` to the family of that name, flat; raises ToolError with what Yosys says."""
+    return implement(component, name, dsp=dsp)[0]
 
 
 def implement(
     component: wiring.Component,
-    target: str,
+    name: str,
     *,
     dsp: bool = False,
     soft: str = "",
     delay: bool = False,
 ) -> tuple[Cells, Delay | None]:
-    """Map `component` to a flow, and with `delay` find its longest path.
+    """Map `component` to a family, and with `delay` find its longest path.
 
     Parameters: `soft`, a pattern of modules whose multipliers become LUTs whatever `dsp` says.
     Raises: ToolError with what Yosys or nextpnr says.
     """
-    family = FLOWS[target]
-    routed = family.name in ROUTED
+    goal = family(name)
+    routed = goal.name in ROUTED
     mapped = [
         read((), [soft] if dsp and soft else []),
-        family.command.format(dsp="" if dsp else "-nodsp"),
+        goal.command.format(dsp="" if dsp else "-nodsp"),
         f"tee -q -o {_OUT} stat -json",
     ]
     found = None
@@ -90,7 +89,7 @@ def implement(
             found = Delay(path.logic_ns, path.route_ns) if path else Delay(0.0, 0.0)
         elif delay:
             found = Delay(_arrival(place / "sta.txt"), None)
-    return family.cells(statistics["design"]["num_cells_by_type"]), found
+    return goal.cells(statistics["design"]["num_cells_by_type"]), found
 
 
 def parts(component: wiring.Component) -> Parts:

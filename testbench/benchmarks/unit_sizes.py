@@ -28,7 +28,7 @@ from rootshift.hw.csr import CsrBank
 from rootshift.hw.run_controller import RunController
 from rootshift.hw.top import Accelerator
 
-TARGET = "ecp5-lut4"
+FAMILY = "ecp5"
 NARROW = 8
 """A multiplication takes a DSP block where its wider operand has more bits."""
 
@@ -103,10 +103,10 @@ def measure(name: str, unit: wiring.Component, no_dsp: bool) -> dict[str, Any]:
     """All figures of a unit; one line of progress."""
     generic = parts(unit)
     wide = [key for key in generic.multipliers if int(key.split(" x ")[0]) > NARROW]
-    area = synthesize(unit, TARGET, dsp=bool(wide))
+    area = synthesize(unit, FAMILY, dsp=bool(wide))
     row = {**generic._asdict(), "ecp5": asdict(area)}
     if no_dsp:
-        row["ecp5_no_dsp"] = asdict(synthesize(unit, TARGET) if wide else area)
+        row["ecp5_no_dsp"] = asdict(synthesize(unit, FAMILY) if wide else area)
     print(f"{name}: {row}", file=sys.stderr, flush=True)
     return row
 

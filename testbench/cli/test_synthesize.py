@@ -35,7 +35,7 @@ PATH = TimingPath(
 )
 
 
-def synthesized(config: AcceleratorConfig, family: str, folder: Path, small: bool) -> Synthesis:
+def synthesized(config: AcceleratorConfig, family: str, folder: Path) -> Synthesis:
     """What a synthesis would leave, at once: the tools have tests of their own."""
     (folder / accelerator.LOG).write_text("synthesized")
     return Synthesis(family, UNITS, {name: name for name in UNITS}, sum(UNITS.values(), Cells()))
@@ -238,7 +238,7 @@ def test_without_the_tools_one_line_says_what_to_install(
 
 @pytest.mark.slow
 def test_a_small_design_from_artifact_to_routed(saved: Path, tmp_path: Path) -> None:
-    words = ("--target", "ecp5-45k", "--array", "2x2", "--small", "--out", tmp_path / "fpga")
+    words = ("--target", "ecp5-45k", "--array", "2x2", "--out", tmp_path / "fpga")
     found = invoke("synthesize", saved, *words, "--json").json
     assert found["fmax_mhz"] > 20
     path = found["slowest"]

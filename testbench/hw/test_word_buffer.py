@@ -124,8 +124,8 @@ class Model:
     def replay(
         self, beats: dict[str, Any], cycles: dict[str, list[int]]
     ) -> tuple[dict[str, list[int]], list[tuple[int, int]]]:
-        """Words per reader, and (cycle, address) of the faults; a read that has its turn comes
-        before a write of its cycle, and its fault is told a cycle later than that of a write."""
+        """Words per reader, and (cycle, address) of the faults; a write is made in the cycle after
+        it was accepted, behind a read that has its turn then."""
         events = []
         turns = self.turns(beats, cycles)
         for rank, name in enumerate(self.readers):
@@ -133,7 +133,7 @@ class Model:
                 events.append((cycle, rank, name, int(at), 0, 0))
         for name in [*(f"write_{writer}" for writer in self.writers[:-1]), "chunk"]:
             for cycle, write in zip(cycles[name], self._writes(beats[name]), strict=True):
-                events.append((cycle, len(self.readers), "", *write))
+                events.append((cycle + 1, len(self.readers), "", *write))
         words: dict[str, list[int]] = {name: [] for name in self.readers}
         told: list[tuple[int, int, int]] = []
         for cycle, rank, name, at, value, mask in sorted(events):
