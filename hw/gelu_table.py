@@ -11,6 +11,9 @@ from ..formats import CODE_WIDTHS, GELU_INDEX_WIDTH
 from .checks import check_integer
 from .pipeline import Pipeline
 
+PORTS = 8
+"""Look-ups of one memory: Yosys' mapping to UltraScale+ ends in an exception at 16."""
+
 
 class GeluTable(Pipeline):
     """Looks up output codes of an element-wise activation: `o = TABLE[i]`.
@@ -57,10 +60,13 @@ class GeluTable(Pipeline):
         )
 
     def datapath(self, m: Module, payload: Any) -> Any:
-        self._memory = Memory(shape=self.code_width, depth=1 << GELU_INDEX_WIDTH, init=[])
+        self._memories = [
+            Memory(shape=self.code_width, depth=1 << GELU_INDEX_WIDTH, init=[])
+            for _ in range(0, self.lanes, PORTS)
+        ]
         codes = Signal(data.ArrayLayout(self.code_width, self.lanes))
         for lane in range(self.lanes):
-            read = self._memory.read_port()
+            read = self._memories[lane // PORTS].read_port()
             m.d.comb += [
                 read.addr.eq(payload[lane]),
                 read.en.eq(self.advance),
@@ -69,13 +75,14 @@ class GeluTable(Pipeline):
         return codes
 
     def always(self, m: Module) -> None:
-        m.submodules.memory = self._memory
-        write = self._memory.write_port()
         entry = Signal(GELU_INDEX_WIDTH)
-        m.d.comb += [
-            write.addr.eq(entry),
-            write.data.eq(self.table.payload),
-            write.en.eq(self.table.valid),
-        ]
+        for number, memory in enumerate(self._memories):
+            m.submodules[f"memory_{number}"] = memory
+            write = memory.write_port()
+            m.d.comb += [
+                write.addr.eq(entry),
+                write.data.eq(self.table.payload),
+                write.en.eq(self.table.valid),
+            ]
         with m.If(self.table.valid):
             m.d.sync += entry.eq(entry + 1)

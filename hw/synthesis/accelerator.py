@@ -19,7 +19,9 @@ from .tools import yosys
 NETLIST = "net.json"
 """Flat netlist that place and route reads, where the family is routed."""
 LOG = "yosys.log"
-_SOURCE_LOG = "source.log"
+_SOURCE_LOG, _UNIT_LOG = "source.log", "unit.log"
+_STATISTICS = "stat.json"
+_COUNT = f"tee -q -o {_STATISTICS} stat -json"
 ARRAY = "gemm.array"
 """The unit whose multipliers are LUTs, unless the configuration says otherwise."""
 
@@ -82,26 +84,51 @@ def synthesize(
     check_source(text, folder, _SOURCE_LOG)
     paths = unit_paths(text, inside)
     patterns = [f"{TOP}.{paths[unit]} {TOP}.{paths[unit]}.*" for unit in soft]
-    commands = [
-        read([*paths.values(), *([PORTS] if isinstance(component, PortChain) else [])], patterns),
-        goal.command.format(dsp=""),
-        "tee -q -o stat.json stat -json",
-        "setattr -mod -unset keep_hierarchy *",
-        "flatten",
-        CHECK,
-        *([f"write_json {NETLIST}"] if goal.name in ROUTED else []),
-    ]
-    yosys("; ".join(commands), folder, log=LOG)
-    refuse_found(folder)
-    units = {}
-    for module, counts in json.loads((folder / "stat.json").read_text())["modules"].items():
-        # Beside its cells the top has the units.
-        counts = {
+    kept = [*paths.values(), *([PORTS] if isinstance(component, PortChain) else [])]
+    if goal.name in ROUTED:
+        commands = [
+            read(kept, patterns),
+            goal.command.format(dsp="", top=TOP),
+            _COUNT,
+            "setattr -mod -unset keep_hierarchy *",
+            "flatten",
+            CHECK,
+            f"write_json {NETLIST}",
+        ]
+        yosys("; ".join(commands), folder, log=LOG)
+        refuse_found(folder)
+        counts = _counted(folder)
+    else:
+        counts = {}
+        for module in (*(f"{TOP}.{path}" for path in kept), TOP):
+            others = " ".join(f"{TOP}.{path}" for path in kept if f"{TOP}.{path}" != module)
+            commands = [
+                read(kept, patterns),
+                f"blackbox {others}",
+                f"hierarchy -top {module}",
+                goal.command.format(dsp="", top=module),
+                _COUNT,
+                CHECK,
+            ]
+            yosys("; ".join(commands), folder, log=_UNIT_LOG)
+            refuse_found(folder)
+            counts[module] = _counted(folder)[module]
+            with (folder / LOG).open("a", encoding="utf-8") as log:
+                log.write((folder / _UNIT_LOG).read_text(encoding="utf-8"))
+    units = {module: goal.cells(found) for module, found in counts.items()}
+    named = {name: units[f"{TOP}.{path}"] for name, path in paths.items()} | {TOP: units[TOP]}
+    total = sum(named.values(), Cells())
+    return Synthesis(goal.name, MappingProxyType(named), MappingProxyType(paths), total)
+
+
+def _counted(folder: Path) -> dict[str, dict[str, int]]:
+    """Module -> type of cell -> how many, as `_COUNT` leaves them, without the units in it."""
+    found = json.loads((folder / _STATISTICS).read_text(encoding="utf-8"))["modules"]
+    return {
+        module.lstrip("\\"): {
             kind: count
             for kind, count in counts["num_cells_by_type"].items()
             if not kind.lstrip("\\").startswith(f"{TOP}.")
         }
-        units[module.lstrip("\\")] = goal.cells(counts)
-    named = {name: units[f"{TOP}.{path}"] for name, path in paths.items()} | {TOP: units[TOP]}
-    total = sum(named.values(), Cells())
-    return Synthesis(goal.name, MappingProxyType(named), MappingProxyType(paths), total)
+        for module, counts in found.items()
+    }

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from ...errors import ConfigError, ToolError
 
 # Both with abc for abc9, the default, which ends without a word on some designs in WebAssembly.
-_ECP5 = "synth_ecp5 {dsp} -top top"
-_XILINX = "synth_xilinx -family {family} -flatten {dsp} -noiopad -noclkbuf -top top"
+_ECP5 = "synth_ecp5 {dsp} -top {top}"
+_XILINX = "synth_xilinx -family {family} -flatten {dsp} -noiopad -noclkbuf -top {top}"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Family:
 
     Fields:
         name: as in `rootshift.targets`.
-        command: Yosys commands from RTLIL to cells, with `{dsp}` for "" or "-nodsp".
+        command: Yosys commands from RTLIL to cells, with `{dsp}` for "" or "-nodsp" and `{top}` for
+            the module.
         luts, ram: type of cell -> LUTs that it takes, as logic and as memory.
         ffs: types of flip-flops.
         carry: type of carry cell -> how many of the smallest it is.

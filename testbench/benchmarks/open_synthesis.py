@@ -23,7 +23,7 @@ from amaranth.lib import wiring
 
 from rootshift.hw.synthesis.accelerator import NETLIST
 from rootshift.hw.synthesis.families import Cells, family
-from rootshift.hw.synthesis.netlist import SOURCE, read, rtlil_text
+from rootshift.hw.synthesis.netlist import SOURCE, TOP, read, rtlil_text
 from rootshift.hw.synthesis.port_chain import PortChain
 from rootshift.hw.synthesis.routing import place_and_route
 from rootshift.hw.synthesis.tools import YOSYS, run_tool, yosys
@@ -76,7 +76,7 @@ def implement(
     routed = goal.name in ROUTED
     mapped = [
         read((), [soft] if dsp and soft else []),
-        goal.command.format(dsp="" if dsp else "-nodsp"),
+        goal.command.format(dsp="" if dsp else "-nodsp", top=TOP),
         f"tee -q -o {_OUT} stat -json",
     ]
     found = None
