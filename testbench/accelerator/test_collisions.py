@@ -4,38 +4,19 @@ Block RAMs promise nothing there, and synthesis adds nothing that would keep the
 (`hw/word_bank.py`). Here such a read gives wrong bits.
 """
 
-import re
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from amaranth.back import rtlil
 
-from rootshift.hw import verilog
-from rootshift.hw.synthesis.netlist import free_collisions
 from rootshift.hw.top import Accelerator
 from rootshift.hw.word_bank import WordBank
 from rootshift.sim.rtl.runner import RtlModel
 
+from ..hw.collisions import convert, with_wrong_collisions
 from ..random_model import Size, random_artifact, random_pixels
 from ..seeds import generator
 from .designs import NARROW, WIDE, timings
 from .inference import Proof
-
-convert = verilog.convert
-WRONG = "5a"
-"""What takes the place of each unknown hexadecimal digit, in turns."""
-
-
-def with_wrong_collisions(component: Any, name: str) -> str:
-    """The Verilog of a component in which such reads give wrong bits."""
-    free = SimpleNamespace(
-        convert=lambda *given, **options: free_collisions(rtlil.convert(*given, **options))
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verilog, "rtlil", free)
-        text = convert(component, name)
-    return re.sub(r"(?<='h)x+", lambda digits: (WRONG * len(digits[0]))[: len(digits[0])], text)
 
 
 def test_such_reads_are_made_wrong() -> None:
