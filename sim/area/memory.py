@@ -23,8 +23,9 @@ class Memory:
     """A memory with one write port.
 
     Fields: words, bits of a word, read ports, whether these have a register (`sync`), whether they
-    see what is written in the same cycle and read in every cycle (`transparent`), and parts of a
-    word that are written by themselves.
+    see what is written in the same cycle and read in every cycle (`transparent`), parts of a word
+    that are written by themselves, and whether a read in the cycle of a write to the same word may
+    give anything (`unrelated`).
     """
 
     depth: int
@@ -33,6 +34,7 @@ class Memory:
     sync: bool = True
     transparent: bool = False
     parts: int = 1
+    unrelated: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,6 @@ BLOCK_RAM = {
     ),
 }
 BLOCK_RAM["xcup"] = BLOCK_RAM["xc7"]
-CHOICES = {"ecp5": 1, "xc7": 3, "xcup": 3}
-"""Choices between two that a LUT makes: one of four inputs one, one of six three."""
 READS_OLD = {"ecp5": False, "xc7": True, "xcup": True}
 """Whether a block RAM's read port gives the old word while another port overwrites it."""
 
@@ -113,7 +113,7 @@ READS_OLD = {"ecp5": False, "xc7": True, "xcup": True}
 @lru_cache(maxsize=1 << 16)
 def mapped(memory: Memory, family: str) -> Mapping:
     """The cheapest way to make `memory`."""
-    old = not memory.transparent and not READS_OLD[family]
+    old = not (memory.transparent or memory.unrelated or READS_OLD[family])
     ways = [(float(memory.depth * memory.width), "logic", 0, 1)]
     for kind, rams in (("lut", LUT_RAM[family]), ("block", BLOCK_RAM[family])):
         points = memory.reads * (1 + 3 * memory.transparent)
@@ -128,7 +128,7 @@ def mapped(memory: Memory, family: str) -> Mapping:
     _, kind, takes, banks = min(ways, key=itemgetter(0))
     read_bits = memory.reads * memory.width
     address = (memory.depth - 1).bit_length()
-    mux = -(-(banks - 1) // CHOICES[family]) * read_bits
+    mux = chosen_by(banks, family) * read_bits
     if kind == "logic":
         words = memory.depth * memory.width
         return Mapping("logic", lut=words, ff=words + memory.sync * read_bits)
@@ -140,6 +140,12 @@ def mapped(memory: Memory, family: str) -> Mapping:
     held = read_bits + memory.reads if old or memory.transparent else 0
     chosen = (banks - 1).bit_length() * memory.reads
     return Mapping("block", block_ram=takes, lut=mux, ff=late + held + chosen, around=held)
+
+
+def chosen_by(words: int, family: str) -> int:
+    """LUTs that choose a bit between so many words: on ECP5 one takes two of them with what selects
+    each, one of six inputs makes three choices between two."""
+    return 0 if words == 1 else -(-words // 2) if family == "ecp5" else -(-(words - 1) // 3)
 
 
 def _way(

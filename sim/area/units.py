@@ -375,21 +375,21 @@ def _word_buffer(
     family: str,
 ) -> Terms:
     rows = -(-depth // banks)
-    bank = mapped(Memory(rows, width, parts=parts), family)
+    bank = mapped(Memory(rows, width, parts=parts, unrelated=True), family)
     # Of a reader's addresses and of its words.
     waiting, _ = plain_queue(latency.words_waiting(stages), WORD_ADDRESS_WIDTH + width, family)
-    # What is written late is the same for all banks; what is read and held is not.
-    late = width + bits(rows) if family == "ecp5" and bank.kind == "block" else 0
-    own = bank.ff - late
+    # Addresses of readers and of writes beside the depth, where that is more than to look at bits.
+    beyond = (readers + 1) * bool(depth & (depth - 1)) * (family == "ecp5")
+    # The register of writes.
+    late = WORD_ADDRESS_WIDTH + width + parts + 1
     return Terms(
         (
-            readers * waiting.lut + banks * bank.lut,
+            readers * waiting.lut + banks * bank.lut + beyond * WORD_ADDRESS_WIDTH,
             1,
-            banks * bank.around,
             readers * width * (banks > 1),
             width,
         ),
-        (late + banks * own + readers * (10 + bits(banks)), 1),
+        (late + banks * bank.ff + readers * (10 + bits(banks)), 1),
         block_ram=banks * bank.block_ram,
         delay=(1.0, log2(1 + bank.lut / width)),
     )
