@@ -104,7 +104,8 @@ def synthesize(
             others = " ".join(f"{TOP}.{path}" for path in kept if f"{TOP}.{path}" != module)
             commands = [
                 read(kept, patterns),
-                f"blackbox {others}",
+                # Without a name it would be all of them.
+                *([f"blackbox {others}"] if others else []),
                 f"hierarchy -top {module}",
                 goal.command.format(dsp="", top=module),
                 _COUNT,
