@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from ...config import AcceleratorConfig
 from ...targets import ROUTED
 from ..top import Accelerator
-from .families import Cells, family
+from .families import Cells, Family, family
 from .netlist import CHECK, SOURCE, TOP, check_source, read, refuse_found, rtlil_text, unit_paths
 from .port_chain import INNER, PORTS, PortChain
 from .tools import yosys
@@ -85,41 +85,55 @@ def synthesize(
     paths = unit_paths(text, inside)
     patterns = [f"{TOP}.{paths[unit]} {TOP}.{paths[unit]}.*" for unit in soft]
     kept = [*paths.values(), *([PORTS] if isinstance(component, PortChain) else [])]
+    source = read(kept, patterns)
     if goal.name in ROUTED:
-        commands = [
-            read(kept, patterns),
-            goal.command.format(dsp="", top=TOP),
-            _COUNT,
-            "setattr -mod -unset keep_hierarchy *",
-            "flatten",
-            CHECK,
-            f"write_json {NETLIST}",
-        ]
-        yosys("; ".join(commands), folder, log=LOG)
-        refuse_found(folder)
-        counts = _counted(folder)
+        counts = _map_whole(goal, source, folder)
     else:
-        counts = {}
-        for module in (*(f"{TOP}.{path}" for path in kept), TOP):
-            others = " ".join(f"{TOP}.{path}" for path in kept if f"{TOP}.{path}" != module)
-            commands = [
-                read(kept, patterns),
-                # Without a name it would be all of them.
-                *([f"blackbox {others}"] if others else []),
-                f"hierarchy -top {module}",
-                goal.command.format(dsp="", top=module),
-                _COUNT,
-                CHECK,
-            ]
-            yosys("; ".join(commands), folder, log=_UNIT_LOG)
-            refuse_found(folder)
-            counts[module] = _counted(folder)[module]
-            with (folder / LOG).open("a", encoding="utf-8") as log:
-                log.write((folder / _UNIT_LOG).read_text(encoding="utf-8"))
+        counts = _map_apart(goal, source, [*(f"{TOP}.{path}" for path in kept), TOP], folder)
     units = {module: goal.cells(found) for module, found in counts.items()}
     named = {name: units[f"{TOP}.{path}"] for name, path in paths.items()} | {TOP: units[TOP]}
     total = sum(named.values(), Cells())
     return Synthesis(goal.name, MappingProxyType(named), MappingProxyType(paths), total)
+
+
+def _map_whole(goal: Family, source: str, folder: Path) -> dict[str, dict[str, int]]:
+    """Map all modules in one run, which leaves the flat netlist; return their cells."""
+    commands = [
+        source,
+        goal.command.format(dsp="", top=TOP),
+        _COUNT,
+        "setattr -mod -unset keep_hierarchy *",
+        "flatten",
+        CHECK,
+        f"write_json {NETLIST}",
+    ]
+    yosys("; ".join(commands), folder, log=LOG)
+    refuse_found(folder)
+    return _counted(folder)
+
+
+def _map_apart(
+    goal: Family, source: str, modules: list[str], folder: Path
+) -> dict[str, dict[str, int]]:
+    """Map each module in a run of its own, for larger ones to have room; return their cells."""
+    counts, logs = {}, []
+    for module in modules:
+        # What is no box is mapped, and the command without a name takes all.
+        boxes = " ".join(each for each in modules if each not in (module, TOP))
+        commands = [
+            source,
+            *([f"blackbox {boxes}"] if boxes else []),
+            f"hierarchy -top {module}",
+            goal.command.format(dsp="", top=module),
+            _COUNT,
+            CHECK,
+        ]
+        yosys("; ".join(commands), folder, log=_UNIT_LOG)
+        refuse_found(folder)
+        counts[module] = _counted(folder)[module]
+        logs.append((folder / _UNIT_LOG).read_text(encoding="utf-8"))
+    (folder / LOG).write_text("".join(logs), encoding="utf-8")
+    return counts
 
 
 def _counted(folder: Path) -> dict[str, dict[str, int]]:

@@ -100,7 +100,7 @@ def place_and_route(
     seed: int = 1,
 ) -> Routing:
     """Place and route `NETLIST` in `folder`, without places for its pins, so without a bitstream.
-    Registers beside hard blocks move into them (`absorb_registers`), those that drive much are
+    Registers beside hard blocks move into them (`absorb_registers`), cells that drive much are
     copied (`split_fan_out`). The folder has the log `LOG` then.
 
     Parameters: `part`, one of `DEVICES`; `paths` of units as in `Synthesis`; `clock_mhz` to aim at;
