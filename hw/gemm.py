@@ -84,7 +84,7 @@ class Gemm(wiring.Component):
 
     Latency: with one stage `rows + cols + 14` cycles from a vector with `last` to its first
     outputs, while no other totals wait.
-    Throughput: one vector per cycle, as long as tiles have `rows + cols` vectors or more and a
+    Throughput: one vector per cycle, as long as tiles have `rows + cols + 1` vectors or more and a
     token has `cols / lanes` beats or more in each group (tiles of K times pairs of digits): totals
     of one group are requantized while the next accumulates.
 

@@ -159,17 +159,24 @@ class LayerNorm(wiring.Component):
                 write.eq(Mux(offered.last, 0, write + 1)),
             ]
 
-        # The row that leaves has its numbers here, so that the next division may go on.
-        row, row_valid = Signal.like(statistics.o.payload, reset_less=True), Signal()
+        # The row that leaves has its numbers here, and so may the next: the division goes on, and
+        # whether it does comes from a register.
+        m.submodules.numbers = numbers = CreditQueue(statistics.o.payload.shape(), depth=2)
+        row = numbers.o.payload
         # And so has the word that leaves next, since a block RAM is slow.
         word, word_valid = Signal.like(rows.r_data, reset_less=True), Signal()
-        leave, last = Signal(), Signal()
+        leave, last, row_ends = Signal(), Signal(), Signal()
         left, beat = Signal(range(self.depth + 1)), Signal(range(self.beats))
         m.d.comb += [
-            leave.eq(word_valid & row_valid & codes.room),
+            leave.eq(word_valid & numbers.o.valid & codes.room),
+            row_ends.eq(leave & last),
             codes.taken_stb.eq(leave),
             rows.r_en.eq(~word_valid | leave),
-            statistics.o.ready.eq(~row_valid | (leave & last)),
+            statistics.o.ready.eq(numbers.room),
+            numbers.taken_stb.eq(statistics.o.valid & numbers.room),
+            numbers.i.valid.eq(numbers.taken_stb),
+            numbers.i.payload.eq(statistics.o.payload),
+            numbers.o.ready.eq(row_ends),
         ]
         with m.If(rows.r_en):
             m.d.sync += [word.eq(rows.r_data), word_valid.eq(rows.r_rdy)]
@@ -179,10 +186,8 @@ class LayerNorm(wiring.Component):
                 beat.eq(beat + 1),
                 last.eq(left <= 2 * self.lanes),
             ]
-        with m.If(statistics.o.ready):
+        with m.If(row_ends | ~numbers.o.valid):
             m.d.sync += [
-                row.eq(statistics.o.payload),
-                row_valid.eq(statistics.o.valid),
                 left.eq(self.channels),
                 beat.eq(0),
                 last.eq(self.channels <= self.lanes),

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from ..formats import (
     EMBEDDING_MAX,
@@ -123,7 +124,9 @@ class Log2Softmax(wiring.Component):
         with m.If(valid[0]):
             m.d.sync += start.eq(last[0])
         exp2 = self._tables(m, "exp2", EXP_FRACTION + 1, exp2_table().tolist())
-        log2 = self._tables(m, "log2", SCORE_FRACTION + 1, log2_table().tolist())
+        # The half with which codes are rounded is in the table, for all keys of a row.
+        half = OCTAVE // self._codes.steps // 2
+        log2 = self._tables(m, "log2", SCORE_FRACTION + 1, (log2_table() + half).tolist())
         for lane in range(self.lanes):
             score, tables = beat.scores[lane], (exp2[lane // PORTS], log2[lane // PORTS])
             maximum, total = self._first_pass(m, tables[0], score, start, valid)
@@ -203,7 +206,7 @@ class Log2Softmax(wiring.Component):
         return delay(m, maximum, 3, name="maximum"), total
 
     def _constant(self, m: Module, log2: Memory, maximum: Value, total: Value) -> Value:
-        """Return R of stage 9: leading one, mantissa, logarithm, sum."""
+        """Return R of stage 9, and half a code: leading one, mantissa, logarithm, sum."""
         leading = Signal(range(self.sum_width), reset_less=True)
         total_6 = Signal.like(total, reset_less=True)
         maximum_6 = Signal.like(maximum, reset_less=True)
@@ -226,9 +229,8 @@ class Log2Softmax(wiring.Component):
         return constant
 
     def _second_pass(self, m: Module, constant: Value, score: Value, code: Value) -> None:
-        steps, zero = self._codes.steps, self._codes.zero
-        distance = Signal(signed(CONSTANT_WIDTH + 1), reset_less=True)
-        rounded = (distance * steps + OCTAVE // 2) >> SCORE_FRACTION
+        zero, distance = self._codes.zero, Signal(signed(CONSTANT_WIDTH + 1), reset_less=True)
+        rounded = distance >> exact_log2(OCTAVE // self._codes.steps)
         m.d.sync += [
             distance.eq(constant - score),
             code.eq(Mux(rounded < 0, 0, Mux(rounded > zero, zero, rounded))),

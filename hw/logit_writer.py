@@ -85,7 +85,8 @@ class LogitWriter(wiring.Component):
             in_bytes=self.lanes * ACCUMULATOR_WIDTH // 8, out_bytes=size
         )
         active, asked, answered = Signal(), Signal(), Signal()
-        owed = Signal(BYTES_WIDTH)
+        # Whether no beat is owed is a register, since who takes an output depends on it.
+        owed, none = Signal(BYTES_WIDTH), Signal(init=1)
         order, request = self.command.payload, self.write_command.payload
         beats = Signal(BYTES_WIDTH)
         m.d.comb += [
@@ -101,6 +102,7 @@ class LogitWriter(wiring.Component):
                 asked.eq(0),
                 answered.eq(0),
                 owed.eq(beats),
+                none.eq(beats == 0),
                 request.address.eq(order.address),
                 request.beats.eq(beats),
                 request.last_bytes.eq(order.bytes),
@@ -117,11 +119,11 @@ class LogitWriter(wiring.Component):
             packer.i.valid.eq(active & (self.i.valid | self.ended)),
             self.i.ready.eq(active & ~self.ended & packer.i.ready),
             packer.i.payload.as_value().eq(self.i.payload.as_value()),
-            self.write_data.valid.eq(packer.o.valid & (owed != 0)),
+            self.write_data.valid.eq(packer.o.valid & ~none),
             self.write_data.payload.eq(packer.o.payload),
             # What is not owed is dropped.
-            packer.o.ready.eq(self.write_data.ready | (owed == 0)),
+            packer.o.ready.eq(self.write_data.ready | none),
         ]
         with m.If(self.write_data.valid & self.write_data.ready):
-            m.d.sync += owed.eq(owed - 1)
+            m.d.sync += [owed.eq(owed - 1), none.eq(owed == 1)]
         return m

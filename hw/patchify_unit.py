@@ -13,6 +13,7 @@ from .axi import Axi4Read, check_addr_width, check_data_width, forward
 from .axi_bursts import CAUSE_WIDTH
 from .checks import check_integer
 from .commands import COMMAND, operands
+from .credit_queue import CreditQueue
 from .read_dma import ReadDma
 from .word_buffer import write_stream
 
@@ -61,7 +62,7 @@ class PatchifyUnit(wiring.Component):
         Byte address of the beat that failed, or of the faulty command.
 
     Latency: 3 cycles from the acceptance of a command that begins an image to `arvalid`; from
-    a beat of R to the word that it completes 4, if nothing waits before it.
+    a beat of R to the word that it completes 5, if nothing waits before it.
     Throughput: with B bytes in a beat, a word of n bytes every max(digits, ceil(n / B)) cycles, as
     far as memory gives a beat for each B bytes.
 
@@ -264,27 +265,42 @@ class PatchifyUnit(wiring.Component):
     def _digits(self, m: Module, word: data.View, filled: Value, emptied: Value) -> None:
         """Each word to the buffer as `digits` words of codes."""
         write, width = self.write, self.activation_width
+        # Who else writes is no matter here within the cycle.
+        layout = data.StructLayout(
+            {"address": WORD_ADDRESS_WIDTH, "codes": self.rows * width, "ends": 1}
+        )
+        m.submodules.digits = digits = CreditQueue(layout, depth=2)
+        digit, offered = digits.i.payload, digits.o.payload
         pixels = Signal.like(word, name="pixels", reset_less=True)
-        left, last = Signal(self._held.digits.shape()), Signal()
+        left, last, there = Signal(self._held.digits.shape()), Signal(), Signal()
+        address = Signal(WORD_ADDRESS_WIDTH, name="digit_address", reset_less=True)
         m.d.comb += [
-            self._word_moved.eq(write.valid & write.ready),
-            emptied.eq(filled & (~write.valid | (write.ready & last))),
-            write.payload.data.eq(Cat(pixel[:width] for pixel in pixels)),
+            digits.taken_stb.eq(there & digits.room),
+            digits.i.valid.eq(digits.taken_stb),
+            digit.address.eq(address),
+            digit.codes.eq(Cat(pixel[:width] for pixel in pixels)),
+            digit.ends.eq(last & ~filled & ~self._filling),
+            emptied.eq(filled & (~there | (digits.room & last))),
+            write.valid.eq(digits.o.valid),
+            digits.o.ready.eq(write.ready),
+            write.payload.address.eq(offered.address),
+            write.payload.data.eq(offered.codes),
             write.payload.mask.eq(~0),
-            self._ending.eq(self._word_moved & last & ~filled & ~self._filling),
+            self._word_moved.eq(write.valid & write.ready),
+            self._ending.eq(self._word_moved & offered.ends),
         ]
         with m.If(emptied):
             m.d.sync += [
-                write.valid.eq(1),
-                write.payload.address.eq(self._word_address),
+                there.eq(1),
+                address.eq(self._word_address),
                 pixels.eq(word),
                 left.eq(self._held.digits),
                 last.eq(self._held.digits == 1),
             ]
-        with m.Elif(self._word_moved):
+        with m.Elif(digits.taken_stb):
             m.d.sync += [
-                write.valid.eq(~last),
-                write.payload.address.eq(write.payload.address + self._held.digit_stride),
+                there.eq(~last),
+                address.eq(address + self._held.digit_stride),
                 left.eq(left - 1),
                 last.eq(left == 2),
             ]

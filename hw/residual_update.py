@@ -7,14 +7,16 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
+from ..config import PIPELINE_STAGES
 from ..formats import RESIDUAL_WIDTH
 from ..isa import WORD_ADDRESS_WIDTH
+from ..latency import RESIDUAL_ADD, credits_needed, word_buffer
 from .residual_add import SHIFT_WIDTH, ResidualAdd
 from .saturation import COUNT_WIDTH
 from .word_buffer import ReadPort, write_stream
 
-# Words on their way: the adder's latency, and that of a read, up to 5 cycles without a pause.
-UNDERWAY = 8
+# Words on their way with which one per cycle can pass, whatever the stages of the buffer.
+UNDERWAY = credits_needed(word_buffer(PIPELINE_STAGES[-1]) + RESIDUAL_ADD)
 
 
 class ResidualUpdate(wiring.Component):
@@ -45,7 +47,7 @@ class ResidualUpdate(wiring.Component):
         Values clamped in the words written.
 
     Latency: 2 cycles and that of the read, from `i` to `write`.
-    Throughput: one word per cycle where a read takes up to 5 cycles.
+    Throughput: one word per cycle.
 
     Raises
     ------

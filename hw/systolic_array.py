@@ -52,8 +52,8 @@ class SystolicArray(wiring.Component):
 
     Latency: `rows + cols` cycles from a vector to its sums.
     Throughput: one vector per cycle. The weights of a tile are accepted from `rows` cycles after
-    the previous tile's `first` was, one column per cycle, so that tiles of `rows + cols` vectors or
-    more never wait. The array never stands still.
+    the previous tile's `first` was, one column per cycle, and the last is in place two cycles
+    later: tiles of `rows + cols + 1` vectors or more never wait. The array never stands still.
 
     Raises
     ------
@@ -148,22 +148,25 @@ class SystolicArray(wiring.Component):
             loaded_then.eq(Mux(new_tile, 0, loaded + load)),
             free_then.eq(Mux(new_tile, 0, free) + leaves_column),
         ]
-        # What others wait for comes from registers.
+        # What others wait for comes from registers, and so do a column and where it goes.
+        column, moves = Signal.like(self.weights.payload, reset_less=True), Signal(self.cols)
         m.d.sync += [
             loaded.eq(loaded_then),
             free.eq(free_then),
             self.weights.ready.eq(loaded_then < free_then),
-            self.weights_ready.eq(loaded_then == self.cols),
+            self.weights_ready.eq((loaded == self.cols) & ~new_tile),
+            column.eq(self.weights.payload),
+            # Columns further right may still hold weights that the wave has not fetched.
+            moves.eq(Cat(load & (loaded >= col) for col in range(self.cols))),
         ]
         shadow = [
             [self._register(self.weight_width, f"shadow_{row}_{col}") for col in range(self.cols)]
             for row in range(self.rows)
         ]
         for col in range(self.cols):
-            # Columns further right may still hold weights that the wave has not fetched.
-            with m.If(load & (loaded >= col)):
+            with m.If(moves[col]):
                 for row in range(self.rows):
-                    before = shadow[row][col - 1] if col else self.weights.payload[row]
+                    before = shadow[row][col - 1] if col else column[row]
                     m.d.sync += shadow[row][col].eq(before)
         return shadow
 

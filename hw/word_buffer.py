@@ -92,7 +92,7 @@ class WordBuffer(wiring.Component):
         Its address, with `fault_stb`. Of several in one cycle that of the first reader, else of
         the writer.
 
-    Latency: `2 + stages` cycles from the acceptance of an address to the word.
+    Latency: `3 + stages` cycles from the acceptance of an address to the word.
     Throughput: one word per cycle and reader, one write per cycle, while no two readers ask for the
     same bank. Two readers that count up both keep one word per cycle on two banks or more: where
     they meet, the second waits a single cycle and is one bank behind from then on.
@@ -186,8 +186,9 @@ class WordBuffer(wiring.Component):
             accesses.append(self._answer(m, name, taken, address, banks, room))
         for number, bank in enumerate(banks):
             wanted = Signal(len(asking), name=f"wanted_{number}")
-            m.d.comb += [
-                wanted.eq(Cat(asks & (its == number) for asks, its, _ in asking)),
+            # A register: whose turn it is is long enough, and the blocks of a memory lie far apart.
+            m.d.comb += wanted.eq(Cat(asks & (its == number) for asks, its, _ in asking))
+            m.d.sync += [
                 bank.read_en.eq(wanted.any()),
                 bank.read_address.eq(pick(_first(wanted), [row for _, _, row in asking])),
             ]
@@ -209,7 +210,7 @@ class WordBuffer(wiring.Component):
         at = delay(m, address, 1, name=f"{name}_at")
         beyond = delay(m, address >= self.depth, 1, name=f"{name}_beyond")
         # With the word, behind the memory.
-        behind = self.stages - 1
+        behind = self.stages
         bank = delay(m, at[: self._bank_bits], behind, name=f"{name}_bank")
         nothing = delay(m, beyond, behind, name=f"{name}_nothing")
         arrives = delay(m, asked, behind, name=f"{name}_arrives", reset_less=False)
@@ -237,13 +238,13 @@ class WordBuffer(wiring.Component):
         beat, writes = Signal(streams[0].payload.shape(), reset_less=True), Signal()
         m.d.sync += [beat.as_value().eq(chosen), writes.eq(offered.any())]
         within = beat.address < self.depth
+        # And another: what decides upon the bank is far from its memory.
+        row, word = (Signal.like(field, reset_less=True) for field in (beat.address, beat.data))
+        m.d.sync += [row.eq(beat.address >> self._bank_bits), word.eq(beat.data)]
         for number, bank in enumerate(banks):
             here = writes & within & (beat.address[: self._bank_bits] == number)
-            m.d.comb += [
-                bank.write_address.eq(beat.address >> self._bank_bits),
-                bank.write_data.eq(beat.data),
-                bank.write_mask.eq(Mux(here, beat.mask, 0)),
-            ]
+            m.d.comb += [bank.write_address.eq(row), bank.write_data.eq(word)]
+            m.d.sync += bank.write_mask.eq(Mux(here, beat.mask, 0))
         return writes & ~within, beat.address
 
 

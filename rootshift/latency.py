@@ -74,11 +74,12 @@ ROOT_DIGITS = 2
 
 
 def word_buffer(stages: int) -> int:
-    """From an address of a scratchpad to its word: a queue of addresses, memory, a queue of words.
+    """From an address of a scratchpad to its word: a queue of addresses, the register of the one
+    whose turn it is, memory, a queue of words.
 
     Parameters: `stages`, registers between the memory and the queue of its reader.
     """
-    return CREDIT_QUEUE + stages + CREDIT_QUEUE
+    return CREDIT_QUEUE + 1 + stages + CREDIT_QUEUE
 
 
 def words_waiting(stages: int) -> int:

@@ -14,7 +14,8 @@ from ...config import AcceleratorConfig
 from ...errors import ConfigError
 from ...targets import Target
 from .fit import fitted
-from .units import FAMILIES, FITTED, UNITS, Unit
+from .terms import Unit
+from .units import FAMILIES, FITTED, UNITS
 
 
 @dataclass(frozen=True)

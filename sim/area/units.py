@@ -4,14 +4,10 @@ A unit's LUTs and flip-flops are `known + sum(factor * term)`: the first entry o
 known, the factors of the others are fitted to synthesis runs, none below zero.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from math import log2
-from operator import attrgetter
-from typing import NamedTuple
 
 from ... import latency
-from ...config import CODE_BANKS, AcceleratorConfig
+from ...config import AcceleratorConfig
 from ...formats import (
     ACCUMULATOR_WIDTH,
     CHANNEL_BYTES,
@@ -28,6 +24,8 @@ from ...formats import (
 from ...isa import WORD_ADDRESS_WIDTH
 from .memory import Memory, mapped
 from .structure import Sizes, bits, delayed, gearbox, multiplier, plain_queue, product, queue
+from .terms import Terms, Unit
+from .word_buffers import code_buffer, residual_buffer
 
 FAMILIES = ("ecp5", "xc7", "xcup")
 FITTED = {"ecp5": "ecp5", "xc7": "xc7", "xcup": "xc7"}
@@ -35,30 +33,6 @@ FITTED = {"ecp5": "ecp5", "xc7": "xc7", "xcup": "xc7"}
 
 RECIPROCAL_WIDTH = ROOT_WIDTH + 1
 """Of the reciprocal root, as it is multiplied by."""
-
-
-class Terms(NamedTuple):
-    """Of a unit: terms of its LUTs and of its flip-flops, each behind what is known; DSP blocks,
-    block RAMs, and terms of its longest path."""
-
-    lut: tuple[float, ...]
-    ff: tuple[float, ...]
-    dsp: int = 0
-    block_ram: int = 0
-    delay: tuple[float, ...] = (1.0,)
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A unit: the fields of the configuration that it depends on, and its terms."""
-
-    fields: tuple[str, ...]
-    terms: Callable[[AcceleratorConfig, str], Terms]
-
-    def __post_init__(self) -> None:
-        # Two or more, for `attrgetter` to give a tuple.
-        names = (*self.fields, "rows", "cols")[: max(2, len(self.fields))]
-        object.__setattr__(self, "values", attrgetter(*names))
 
 
 def _fetch(config: AcceleratorConfig, family: str) -> Terms:
@@ -80,9 +54,10 @@ def _arbiter(config: AcceleratorConfig, family: str) -> Terms:
 def _patchify(config: AcceleratorConfig, family: str) -> Terms:
     beat = config.bus_width // 8
     rows, chunk = config.rows, min(beat, config.rows)
+    digits, _ = plain_queue(2, WORD_ADDRESS_WIDTH + rows * config.activation_width, family)
     return Terms(
-        (0, 1, config.bus_width, 8 * chunk * bits(beat), 8 * rows),
-        (16 * rows, 1, config.bus_width),
+        (digits.lut, 1, config.bus_width, 8 * chunk * bits(beat), 8 * rows),
+        (digits.ff + 16 * rows, 1, config.bus_width),
         delay=(1.0, log2(config.bus_width)),
     )
 
@@ -263,6 +238,7 @@ def _layernorm(config: AcceleratorConfig, family: str) -> Terms:
     squares = (depth << (2 * RESIDUAL_WIDTH - 2)).bit_length()
     largest = (depth * depth << (2 * RESIDUAL_WIDTH - 2)) + (1 << 40)
     variance = 2 * -(-largest.bit_length() // 2)
+    numbers, _ = plain_queue(2, total + RECIPROCAL_WIDTH + bits(variance // 2 + 1), family)
     difference = max(RESIDUAL_WIDTH + channels, total) + 1
     lane = product(RESIDUAL_WIDTH, RESIDUAL_WIDTH, family)
     lane += product(RESIDUAL_WIDTH, channels, family)
@@ -283,7 +259,7 @@ def _layernorm(config: AcceleratorConfig, family: str) -> Terms:
     kept = storage.ff if family != "xc7" or storage.kind == "block" else 0
     return Terms(
         (
-            rows.lut + storage.lut,
+            rows.lut + storage.lut + numbers.lut,
             1,
             load[1],
             lanes * (difference + config.activation_width),
@@ -364,49 +340,6 @@ def _attention(config: AcceleratorConfig, family: str) -> Terms:
     )
 
 
-def _word_buffer(
-    depth: int,
-    width: int,
-    parts: int,
-    banks: int,
-    readers: int,
-    writers: int,
-    stages: int,
-    family: str,
-) -> Terms:
-    rows = -(-depth // banks)
-    bank = mapped(Memory(rows, width, parts=parts, unrelated=True), family)
-    # Of a reader's addresses and of its words.
-    waiting, _ = plain_queue(latency.words_waiting(stages), WORD_ADDRESS_WIDTH + width, family)
-    # Addresses of readers and of writes beside the depth, where that is more than to look at bits.
-    beyond = (readers + 1) * bool(depth & (depth - 1)) * (family == "ecp5")
-    # The register of writes.
-    late = WORD_ADDRESS_WIDTH + width + parts + 1
-    return Terms(
-        (
-            readers * waiting.lut + banks * bank.lut + beyond * WORD_ADDRESS_WIDTH,
-            1,
-            readers * width * (banks > 1),
-            width,
-        ),
-        (late + banks * bank.ff + readers * (10 + bits(banks)), 1),
-        block_ram=banks * bank.block_ram,
-        delay=(1.0, log2(1 + bank.lut / width)),
-    )
-
-
-def _code_buffer(config: AcceleratorConfig, family: str) -> Terms:
-    width = config.rows * config.activation_width
-    parts = config.rows // config.lanes
-    stages = config.pipeline_stages
-    return _word_buffer(config.code_depth, width, parts, CODE_BANKS, 3, 4, stages, family)
-
-
-def _residual_buffer(config: AcceleratorConfig, family: str) -> Terms:
-    width, stages = config.lanes * RESIDUAL_WIDTH, config.pipeline_stages
-    return _word_buffer(config.residual_depth, width, 1, 1, 2, 1, stages, family)
-
-
 def _sequencer(config: AcceleratorConfig, family: str) -> Terms:
     beats, counters = queue(512 // (config.bus_width // 8) + 1, config.bus_width, family)
     return Terms(
@@ -440,8 +373,8 @@ UNITS = {
     "attention": Unit(
         ("rows", "cols", "log_width", "activation_width", "token_depth", "base"), _attention
     ),
-    "code buffer": Unit(("rows", "lanes", "activation_width", "code_depth"), _code_buffer),
-    "residual buffer": Unit(("lanes", "residual_depth"), _residual_buffer),
+    "code buffer": Unit(("rows", "lanes", "activation_width", "code_depth"), code_buffer),
+    "residual buffer": Unit(("lanes", "residual_depth"), residual_buffer),
     "sequencer": Unit(("bus_width",), _sequencer),
     "controller": Unit((), _constant),
     "CSR": Unit((), _constant),

@@ -12,7 +12,7 @@ class LayerNorm {
     explicit LayerNorm(const Design& design)
         : m_design(design), m_gearbox(design.bus_bytes, isa::NORM_CHANNEL_BYTES * design.lanes),
           m_words(design.words_waiting, design.word - design.address), m_row_words(design.norm_room), m_head(1, 1),
-          m_statistics(design.norm_rows_waiting, design.norm_statistics),
+          m_statistics(design.norm_rows_waiting, design.norm_statistics), m_numbers(2, 1),
           m_codes(design.norm_waiting, design.norm_codes) {}
 
     // Whether a word of the code buffer is offered for writing in this cycle, asked after `tick`.
@@ -114,22 +114,24 @@ class LayerNorm {
 
     void normalize(Cycle now) {
         bool moves = m_codes.writable(now);
-        bool head = m_head.available() <= now && m_row_from <= now;
-        bool ends = head && moves && m_popped == m_beats - 1;
+        bool head = m_head.available() <= now && m_numbers.available() <= now;
+        bool takes = m_numbers.writable(now);
         if (head && moves) {
             bool last = ++m_popped == m_beats;
             m_codes.push(now, last);
             m_head.pop(now);
-            if (last) m_popped = 0;
+            if (last) {
+                m_popped = 0;
+                m_numbers.pop(now);
+            }
         }
         if (m_head.empty() && m_row_words.available() <= now) {
             m_head.push(now);
             m_row_words.pop(now);
         }
-        // The row's numbers stay until its last word has left; root and quotient work ahead.
-        bool takes = m_row_from > now || ends;
+        // A row's numbers stay until its last word has left; root and quotient work ahead.
         bool quotient_there = m_quotient_until <= now, quotient_leaves = quotient_there && takes;
-        if (takes) m_row_from = quotient_there ? now + 1 : NEVER;
+        if (quotient_leaves) m_numbers.push(now);
         bool divided = m_quotient_until < NEVER;
         if (quotient_leaves) m_quotient_until = NEVER;
         bool hands_over = m_root_until <= now && (!divided || quotient_leaves);
@@ -163,7 +165,8 @@ class LayerNorm {
     BufferedQueue<Nothing> m_row_words;
     Queue<Nothing> m_head;       // the word that leaves next
     Queue<Nothing> m_statistics;  // the last words of rows
-    Cycle m_root_until = NEVER, m_quotient_until = NEVER, m_row_from = NEVER;
+    Queue<Nothing> m_numbers;     // of rows whose root and quotient are found
+    Cycle m_root_until = NEVER, m_quotient_until = NEVER;
     Queue<char> m_codes;  // those that are found and those that wait
 };
 

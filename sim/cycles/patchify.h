@@ -11,7 +11,7 @@ class Patchify {
     explicit Patchify(const Design& design)
         : reader(design, PATCHIFY_READS), m_design(design),
           m_chunk(std::min(design.bus_bytes, design.rows)),
-          m_parts((design.rows + m_chunk - 1) / m_chunk) {}
+          m_parts((design.rows + m_chunk - 1) / m_chunk), m_words(2, 1) {}
 
     template <class Machine>
     APART void tick(Machine& machine, Cycle now) {
@@ -55,14 +55,16 @@ class Patchify {
         bool offered = reader.available(machine.bus, now) <= now;
         bool stale = offered && reader.run() != m_image;
         bool second = offered && !stale;
-        // Digits of the word that is written.
-        bool write = m_digits_left > 0;
-        bool written = write && !machine.store.writes(now) && !machine.layernorm.writes(now) &&
-                       !machine.attention.writes(now);
-        bool filled = m_filled;
-        bool emptied = filled && (!write || (written && m_digits_left == 1));
-        bool filling = m_filling_from <= now;
-        if (written && m_digits_left == 1 && !filled && !filling) m_ends = now + 1;
+        // Digits of a word, in the queue of those that are written.
+        bool filled = m_filled, filling = m_filling_from <= now;
+        bool digit = m_digits_left > 0 && m_words.writable(now), last = m_digits_left == 1;
+        bool emptied = filled && (m_digits_left == 0 || (digit && last));
+        if (m_words.available() <= now && !machine.store.writes(now) &&
+            !machine.layernorm.writes(now) && !machine.attention.writes(now)) {
+            if (m_words.front()) m_ends = now + 1;
+            m_words.pop(now);
+        }
+        if (digit) m_words.push(now, last && !filled && !filling);
         // Bytes of the word that is filled.
         int64_t room = m_part == m_parts - 1 ? m_design.rows - (m_parts - 1) * m_chunk : m_chunk;
         bool ends_run = m_rest <= room, ends_word = ends_run || m_part == m_parts - 1;
@@ -74,7 +76,7 @@ class Patchify {
         if (leaves) m_first = second;
         if (emptied)
             m_digits_left = m_digits;
-        else if (written)
+        else if (digit)
             --m_digits_left;
         if (emptied) m_filled = false;
         if (!moves) return;
@@ -92,6 +94,7 @@ class Patchify {
     Cycle m_order_from = NEVER, m_filling_from = NEVER, m_ends = NEVER;
     int64_t m_image = 0, m_place = 0, m_part = 0, m_rest = 0, m_run_bytes = 0, m_runs_left = 0;
     int64_t m_digits = 0, m_digits_left = 0;
+    Queue<char> m_words;  // whether the word is the command's last
 };
 
 }  // namespace cycles

@@ -31,8 +31,8 @@ class Product {
     template <class Machine>
     void load(Machine& machine, Cycle now) {
         if (++m_loaded < m_design.cols) return;
-        m_tile_from = now + 1;
-        machine.poke(PRODUCT, now + 1);
+        m_tile_from = now + 2;
+        machine.poke(PRODUCT, now + 2);
     }
 
     template <class Machine>

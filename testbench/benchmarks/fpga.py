@@ -1,10 +1,11 @@
 """Figures of a model's accelerator on FPGAs: cells, clock, rate, and both beside one another.
 
     pip install --constraint constraints.txt ".[synthesis]"
-    python testbench/benchmarks/fpga.py ARTIFACT [--designs TARGET/ROWSxCOLS/KIND ...]
+    python testbench/benchmarks/fpga.py ARTIFACT [--designs TARGET/ROWSxCOLS/KIND[/LANES] ...]
         [--no-route] [--seed 1] [--jobs N] --file FILE
 
-KIND is lut or dsp, what multiplies in the array. Each design is synthesized whole, as `rootshift
+KIND is lut or dsp, what multiplies in the array; LANES those beside it, if not as many as
+`rootshift generate` takes. Each design is synthesized whole, as `rootshift
 synthesize` does, also where it does not fit its target; those of ECP5 are placed and routed too, if
 they fit. Appends a line of JSON for each to FILE, in which what is there already is not made again,
 and prints the tables of docs/results.md. Clocks of devices that are not routed are assumed
@@ -24,6 +25,7 @@ from threading import Lock
 from typing import Any
 
 from rootshift.artifact import Artifact
+from rootshift.buffers import residual_words
 from rootshift.cli.pace import pace_of
 from rootshift.config import AcceleratorConfig
 from rootshift.errors import ToolError
@@ -34,8 +36,10 @@ from rootshift.targets import ROUTED, target
 
 SIZES = {"ecp5-85k": (4, 8, 16), "xc7z020": (8, 16, 32), "xczu9eg": (8, 16, 32)}
 KINDS = {"ecp5-85k": ("lut",), "xc7z020": ("lut", "dsp"), "xczu9eg": ("lut", "dsp")}
+NARROW = {("ecp5-85k", 16): "/4"}
+"""Lanes of what would not fit with more."""
 DESIGNS = [
-    f"{device}/{size}x{size}/{kind}"
+    f"{device}/{size}x{size}/{kind}{NARROW.get((device, size), '')}"
     for device, sizes in SIZES.items()
     for size in sizes
     for kind in KINDS[device]
@@ -83,9 +87,13 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def config_of(artifact: Artifact, design: str) -> AcceleratorConfig:
     """The configuration that the name of a design stands for."""
-    _, array, kind = design.split("/")
+    _, array, kind, *lanes = design.split("/")
     config = AcceleratorConfig.for_artifact(artifact, array)
-    return replace(config, array_multiplier=kind, pipeline_stages=STAGES)
+    config = replace(config, array_multiplier=kind, pipeline_stages=STAGES)
+    if not lanes:
+        return config
+    depth = residual_words(artifact, int(lanes[0]))
+    return replace(config, lanes=int(lanes[0]), residual_depth=depth)
 
 
 def measure(artifact: Artifact, design: str, routes: bool, seed: int) -> dict[str, Any]:
@@ -129,8 +137,8 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         "|" + "---|" * 13,
     ]
     for row in rows:
-        device, array, kind = row["design"].split("/")
-        size = config_size(array)
+        device, array, kind, *lanes = row["design"].split("/")
+        size, kind = config_size(array), ", ".join([kind, *(f"{n} lanes" for n in lanes)])
         cells = [f"{device}, {array}, {kind}" + (", does not fit" if row["excess"] else "")]
         cells += [f"{row['lut']}", f"{row['lut'] / size:.0f}", f"{row['ff']}"]
         cells += [f"{row['dsp']}", f"{row['block_ram']}"]

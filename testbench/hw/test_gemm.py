@@ -105,7 +105,7 @@ async def full_speed_and_latency(dut):
     rows, cols, parts = p["rows"], p["cols"], p["cols"] // p["lanes"]
     rng = np.random.default_rng(p["seed"])
     # As few tiles of K as may follow each other at full speed.
-    tokens, tiles, groups = rows + cols, max(2, parts), 3
+    tokens, tiles, groups = rows + cols + 1, max(2, parts), 3
     made = layer(rng, 3, 3, groups * cols, tiles * rows, 8)
     x = rng.integers(0, 8, (tokens, tiles * rows))
     await run_gemm(bench, x, made)
@@ -127,7 +127,7 @@ async def digits_at_full_speed(dut):
     rng = np.random.default_rng(p["seed"])
     digits = p["activation_digits"], p["weight_digits"]
     a, w = (min(8, p[f"{x}_width"] * p[f"{x}_digits"]) for x in ("activation", "weight"))
-    tokens = -(-(rows + cols) // digits[0])
+    tokens = -(-(rows + cols + 1) // digits[0])
     made = layer(rng, a, w, 2 * cols, parts * rows, 8) | {"input_width": a, "weight_width": w}
     await compare_layer(bench, "digits", random_codes(rng, a, tokens, parts * rows), made)
     accepted = np.array(bench.sources["i"].cycles)

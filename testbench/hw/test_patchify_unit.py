@@ -173,7 +173,7 @@ async def cycles_equal_the_formula(dut):
         began = bench.sources["command"].cycles[0]
         parts = -(-rows // ram.bytes)
         # ARVALID in cycle 3; a word that needs several beats comes with its last.
-        bench.compare("first word", cycles[0] - began, 3 + ram.latency + 4 + parts - 1)
+        bench.compare("first word", cycles[0] - began, 3 + ram.latency + 5 + parts - 1)
         gaps = np.full(len(cycles) - 1, max(digits, parts))
         bench.compare("gaps", np.diff(cycles), gaps)
 

@@ -72,14 +72,15 @@ async def full_speed_and_latency(dut):
     bench = await Bench.start(dut)
     rows, cols = bench.params["rows"], bench.params["cols"]
     rng = np.random.default_rng(bench.params["seed"])
-    counts = [rows + cols] * 4
+    tokens = rows + cols + 1
+    counts = [tokens] * 4
     await run_tiles(bench, Tiles(rng, bench.params, counts), "full speed")
     accepted, left = bench.sources["i"].cycles, bench.sinks["o"].cycles
     bench.compare("latency", np.subtract(left, accepted), np.full(len(left), rows + cols))
     # Once the first tile is in, the next ones shift in behind it and no vector waits.
     bench.compare("accepted cycles", accepted, accepted[0] + np.arange(len(accepted)))
     columns = np.reshape(bench.sources["weights"].cycles, (len(counts), cols))
-    starts = np.array(accepted[:: rows + cols])
+    starts = np.array(accepted[::tokens])
     # Each tile but the first goes in behind the first vector of the tile before.
     follow = starts[:-1, None] + rows + np.arange(cols)
     bench.compare("columns follow the wave", columns[1:], follow)

@@ -124,21 +124,21 @@ class Model:
     def replay(
         self, beats: dict[str, Any], cycles: dict[str, list[int]]
     ) -> tuple[dict[str, list[int]], list[tuple[int, int]]]:
-        """Words per reader, and (cycle, address) of the faults; a write is made in the cycle after
-        it was accepted, behind a read that has its turn then."""
+        """Words per reader, and (cycle, address) of the faults; a read is made in the cycle after
+        its turn, a write two after it was accepted, behind a read in the same."""
         events = []
         turns = self.turns(beats, cycles)
         for rank, name in enumerate(self.readers):
             for cycle, at in zip(turns[name], beats[f"ask_{name}"], strict=True):
-                events.append((cycle, rank, name, int(at), 0, 0))
+                events.append((cycle + 1, rank, name, int(at), 0, 0))
         for name in [*(f"write_{writer}" for writer in self.writers[:-1]), "chunk"]:
             for cycle, write in zip(cycles[name], self._writes(beats[name]), strict=True):
-                events.append((cycle + 1, len(self.readers), "", *write))
+                events.append((cycle + 2, len(self.readers), "", *write))
         words: dict[str, list[int]] = {name: [] for name in self.readers}
         told: list[tuple[int, int, int]] = []
         for cycle, rank, name, at, value, mask in sorted(events):
             if at >= self.depth:
-                told.append((cycle + (2 if name else 1), rank, at))
+                told.append((cycle + (1 if name else 0), rank, at))
             if name:
                 words[name].append(int(self.words[at]) if at < self.depth else 0)
             elif at < self.depth:
@@ -185,10 +185,11 @@ class Model:
 
 
 def accesses(rng: np.random.Generator, params: dict[str, Any], beats: int) -> dict[str, Any]:
-    """Random beats of every stream, a few of them beyond the depth, most in a few words."""
+    """Random beats of every stream, a few of them beyond the depth, the others in a few words."""
+    few = rng.integers(0, params["depth"], 24)
 
     def addresses() -> np.ndarray:
-        near = rng.integers(0, params["depth"], beats)
+        near = rng.choice(few, beats)
         far = rng.choice([params["depth"], params["depth"] + 1, (1 << 20) - 1], beats)
         return np.where(rng.random(beats) < 0.05, far, near)
 

@@ -1,0 +1,57 @@
+"""The terms of the word buffers' area."""
+
+from math import log2
+
+from ... import latency
+from ...config import CODE_BANKS, AcceleratorConfig
+from ...formats import RESIDUAL_WIDTH
+from ...isa import WORD_ADDRESS_WIDTH
+from .memory import Memory, mapped
+from .structure import bits, plain_queue
+from .terms import Terms
+
+
+def _word_buffer(
+    depth: int,
+    width: int,
+    parts: int,
+    banks: int,
+    readers: int,
+    writers: int,
+    stages: int,
+    family: str,
+) -> Terms:
+    rows = -(-depth // banks)
+    bank = mapped(Memory(rows, width, parts=parts, unrelated=True), family)
+    # Of a reader's addresses and of its words.
+    waiting, _ = plain_queue(latency.words_waiting(stages), WORD_ADDRESS_WIDTH + width, family)
+    # Addresses of readers and of writes beside the depth, where that is more than to look at bits.
+    beyond = (readers + 1) * bool(depth & (depth - 1)) * (family == "ecp5")
+    # The two registers of writes, and those of the reads that have their turn.
+    late = WORD_ADDRESS_WIDTH + width + parts + 1
+    late += bits(rows) + width + banks * (parts + 1 + bits(rows))
+    return Terms(
+        (
+            readers * waiting.lut + banks * bank.lut + beyond * WORD_ADDRESS_WIDTH,
+            1,
+            readers * width * (banks > 1),
+            width,
+        ),
+        (late + banks * bank.ff + readers * (10 + bits(banks)), 1),
+        block_ram=banks * bank.block_ram,
+        delay=(1.0, log2(1 + bank.lut / width)),
+    )
+
+
+def code_buffer(config: AcceleratorConfig, family: str) -> Terms:
+    """Of the code buffer."""
+    width = config.rows * config.activation_width
+    parts = config.rows // config.lanes
+    stages = config.pipeline_stages
+    return _word_buffer(config.code_depth, width, parts, CODE_BANKS, 3, 4, stages, family)
+
+
+def residual_buffer(config: AcceleratorConfig, family: str) -> Terms:
+    """Of the residual buffer."""
+    width, stages = config.lanes * RESIDUAL_WIDTH, config.pipeline_stages
+    return _word_buffer(config.residual_depth, width, 1, 1, 2, 1, stages, family)
