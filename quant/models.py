@@ -178,7 +178,8 @@ def _created(name: str, pretrained: bool = False, **arguments: Any) -> nn.Module
 def _classes(tensors: dict[str, torch.Tensor]) -> dict[str, int]:
     """Number of classes that a checkpoint's head has, by timm's name for it."""
     for key in _HEADS:
-        if key in tensors and tensors[key].ndim == 2:
+        # A tensor of no values may claim any shape, and the model is made as large as the head.
+        if key in tensors and tensors[key].ndim == 2 and tensors[key].numel():
             return {"num_classes": len(tensors[key])}
     return {}
 

@@ -176,15 +176,15 @@ class BitTable:
     @classmethod
     def _from_table(cls, table: dict[str, Any], path: str | None) -> "BitTable":
         where = f"{path}: " if path else ""
+        layers = table.get("layers", {})
         try:
             check_keys(table, ["default", "layers"])
-        except ConfigError as error:
+            if not isinstance(layers, dict):
+                raise ConfigError(f"layers must be a table of patterns, not {layers!r}")
+        except (ConfigError, ValueError) as error:  # ValueError: too many digits to print
             raise ConfigError(f"{where}{error}") from None
         if "default" not in table:
             raise ConfigError(f"{where}default must be given, such as default = 'W4A4'")
-        layers = table.get("layers", {})
-        if not isinstance(layers, dict):
-            raise ConfigError(f"{where}layers must be a table of patterns, not {layers!r}")
         return cls._read(table["default"], layers.items(), path)
 
     @classmethod
@@ -198,7 +198,7 @@ class BitTable:
                 if isinstance(text, dict):
                     raise ConfigError("a pattern with dots must stand in quotes")
                 layers.append((pattern, PartialBits.parse(text)))
-        except (ConfigError, TypeError) as error:
+        except (ConfigError, TypeError, ValueError) as error:  # ValueError: as above
             raise ConfigError(f"{where}{key}: {error}") from None
         return cls(bits, tuple(layers), path)
 

@@ -1,13 +1,17 @@
 """Files written whole or not at all, and only where their content changes."""
 
+import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from .errors import OutputError
+
+_OLD = "old"
 
 
 def write_file(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -17,16 +21,14 @@ def write_file(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
     """
     target = Path(path)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            raise OutputError(f"{target} must be a file, not a device or pipe")
+        with _workplace(target) as work:
+            fresh = work / "new"
+            with fresh.open("wb") as file:
                 write(file)
-            os.chmod(name, 0o644)
-            os.replace(name, target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+            fresh.chmod(0o644)
+            fresh.replace(target)
     except OSError as error:
         # What stands in the way of the folder is a file.
         known = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
@@ -47,10 +49,8 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
 
     Raises: OSError where that cannot be done; what was there before is kept.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    fresh, old = work / "new", work / "old"
-    try:
+    with _workplace(target) as work:
+        fresh = work / "new"
         fresh.mkdir()
         for name, payload in files.items():
             with (fresh / name).open("wb") as file:
@@ -58,13 +58,47 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         if target.exists():
-            target.rename(old)
+            target.rename(work / _OLD)
         fresh.rename(target)
-    except BaseException:
-        # An interrupt between the two renames must not lose the old one either.
-        if old.exists() and not target.exists():
-            old.rename(target)
-        raise
+
+
+@contextmanager
+def _workplace(target: Path) -> Iterator[Path]:
+    """A folder beside `target` for this process alone, removed at the end.
+
+    What processes that were killed have left beside `target` is removed, too: a lock tells them
+    from those that are at work.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{target.name}.rootshift-"
+    for left in [each for each in target.parent.iterdir() if each.name.startswith(prefix)]:
+        with suppress(OSError), _locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            _clear(left, target)
+    with ExitStack() as stack:
+        while True:
+            work = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+            # Before it is locked, another process may take it for one that was left.
+            with suppress(FileNotFoundError):
+                stack.enter_context(_locked(work, fcntl.LOCK_EX))
+                if work.is_dir():
+                    break
+        stack.callback(_clear, work, target)
+        yield work
+
+
+def _clear(work: Path, target: Path) -> None:
+    """Remove a workplace; where its owner did not get to the end, put the old `target` back."""
+    old = work / _OLD
+    if old.exists() and not target.exists():
+        old.rename(target)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, how)
+        yield
     finally:
-        if target.exists() or not old.exists():
-            shutil.rmtree(work, ignore_errors=True)
+        os.close(handle)

@@ -6,7 +6,7 @@ values each command makes; `program.asm`, the commands as text.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from math import prod
 from pathlib import Path
@@ -75,8 +75,8 @@ class Program:
         segments: name -> offset and size, the memory map.
         shapes: tensor -> shape of one image's, all that the artifact's operators make.
         rows: tensor that has the values of another, from a row of it on -> that tensor and the row.
-    Raises: ProgramError where the image is shorter than its areas, does not begin with the
-    commands, or these do not end with the one END.
+    Raises: ProgramError where the image is shorter than its areas, these are shorter than what they
+    hold, the image does not begin with the commands, or these do not end with the one END.
     """
 
     config: AcceleratorConfig
@@ -97,6 +97,15 @@ class Program:
                 raise ProgramError(
                     f"{name} must lie within the image of {len(self.image)} bytes, not end at {end}"
                 )
+            if not 0 < area.bytes <= area.stride:
+                raise ProgramError(
+                    f"{name} must have from 1 byte to its stride of {area.stride}, not {area.bytes}"
+                )
+        if self.images < 1:
+            raise ProgramError(f"images must be at least 1, not {self.images}")
+        most = self.output.bytes // LOGIT_BYTES
+        if not 0 < self.classes <= most:
+            raise ProgramError(f"classes must be from 1 to the output's {most}, not {self.classes}")
         for name, (offset, size) in self.segments.items():
             if offset < 0 or size < 0 or offset + size > len(self.image):
                 raise ProgramError(
@@ -250,7 +259,24 @@ def _check_fields(owner: str, item: Any, kinds: Mapping[str, type]) -> None:
             raise ProgramError(f"{owner}: {key} must be of type {kind.__name__}, not {item[key]!r}")
 
 
+def _check_integers(owner: str, items: Iterable[Any], low: int, length: int | None = None) -> None:
+    """Refuse what is not lists of 32-bit integers from `low` on, `length` of them if given."""
+    for item in items:
+        if not (
+            isinstance(item, list)
+            and length in (None, len(item))
+            and all(type(value) is int and low <= value < 1 << 31 for value in item)
+        ):
+            number = "" if length is None else f"{length} "
+            raise ProgramError(
+                f"{owner} must be lists of {number}integers from {low} to 2^31 - 1, not {item!r}"
+            )
+
+
 def _from_map(table: Mapping[str, Any], image: bytes) -> Program:
+    _check_integers("channels", table["channels"], -1)
+    _check_integers("segments", table["segments"].values(), 0, 2)
+    _check_integers("shapes", table["shapes"].values(), 1)
     channels = [np.array(places, np.int32) for places in table["channels"]]
     commands = []
     for number, entry in enumerate(table["commands"]):

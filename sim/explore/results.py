@@ -12,8 +12,9 @@ from ...errors import ConfigError
 from ...output import write_file
 from .metrics import METRICS
 from .pareto import fronts
-from .point import Point, Value
+from .point import Value
 from .record import Record, Status
+from .section import number
 from .space import Space
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ SCHEMA = 1
 ORIGIN = ("seed", "version", "code")
 """Columns that say where a row comes from: the search's seed, rootshift's version, its code."""
 _OTHERS = ("number", "status", "reason", *METRICS, "artifact", "front", *ORIGIN)
+_ENTRY = {
+    "number": int, "point": dict, "status": str, "reason": str, "metrics": dict, "artifact": str,
+}  # fmt: skip
 _SHOWN = 20
 
 
@@ -149,15 +153,18 @@ class Exploration:
             body = json.loads(path.read_bytes())
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: not JSON: {error}") from None
         schema = body.get("schema") if isinstance(body, dict) else None
         if schema != SCHEMA:
             raise ConfigError(f"{path}: schema must be {SCHEMA}, not {schema!r}")
         try:
             space = Space.parse(body["space"], path=path, check_files=False)
-            records = tuple(read_entry(each) for each in body["records"])
-            return cls(space, records, dict(body["made"]))
+            records = tuple(read_entry(each, space) for each in body["records"])
+            made = dict(body["made"])
+            if missing := [name for name in ORIGIN if name not in made]:
+                raise KeyError(missing[0])
+            return cls(space, records, made)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"{path}: not an exploration: {error!r}") from None
 
@@ -201,11 +208,19 @@ def entry(record: Record) -> dict[str, Any]:
     }
 
 
-def read_entry(body: Mapping[str, Any]) -> Record:
-    """The record that `entry` made; raises KeyError, TypeError or ValueError where it did not."""
-    point, status = Point.of(body["point"]), Status(body["status"])
-    metrics, artifact = dict(body["metrics"]), body["artifact"]
-    return Record(body["number"], point, status, body["reason"], metrics, artifact)
+def read_entry(body: Mapping[str, Any], space: Space) -> Record:
+    """The record of a point of `space` that `entry` made; raises KeyError, TypeError, ValueError
+    or AttributeError where it did not."""
+    for name, kind in _ENTRY.items():
+        if type(body[name]) is not kind:
+            raise TypeError(f"{name} must be of type {kind.__name__}, not {body[name]!r}")
+    try:
+        point = space.point(body["point"])
+        metrics = {name: number(value) for name, value in body["metrics"].items()}
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    status = Status(body["status"])
+    return Record(body["number"], point, status, body["reason"], metrics, body["artifact"])
 
 
 def _kind(values: Iterable[Value]) -> type:

@@ -227,7 +227,7 @@ def _key_of(line: bytes) -> str | None:
     """Key of a line; None where it is not a whole result."""
     try:
         item = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if isinstance(item, dict) and item.keys() == {"key", "value"} and isinstance(item["key"], str):
         return item["key"]

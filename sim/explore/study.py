@@ -58,8 +58,14 @@ class Study:
         self._lock = self._locked()
         try:
             with self._writing():
-                self._study = self._opened()
-                self._resume()
+                try:
+                    self._study = self._opened()
+                    self._resume()
+                except (OSError, ConfigError):
+                    raise
+                except Exception as error:  # a damaged journal makes Optuna raise almost anything
+                    reason = str(error).partition("\n")[0] or type(error).__name__
+                    raise ConfigError(f"{self._path}: not a journal of Optuna: {reason}") from None
         except BaseException:
             self._lock.close()
             raise
@@ -143,8 +149,6 @@ class Study:
                 ],
                 load_if_exists=True,
             )
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{self._path}: not a journal of Optuna: {error}") from None
         finally:
             optuna.logging.set_verbosity(verbosity)
         code = {kind: code_digest(kind) for kind in SOURCES}
@@ -179,7 +183,7 @@ class Study:
 
     def _learn(self, body: Sequence[Mapping[str, Any]]) -> None:
         for each in body:
-            record = read_entry(each)
+            record = read_entry(each, self._space)
             self.records[record.point] = record
             if each["few"] is not None:
                 self._few[record.point] = each["few"]

@@ -139,9 +139,12 @@ class TestDamage:
             ({"output": {"offset": 1 << 40, "stride": 0, "bytes": 0}}, "output must lie within"),
             ({"commands": []}, "commands must be as many as the image holds, up to END"),
             ({"commands": [{"operators": []}]}, "command 0: field 'channels' is missing"),
-            ({"segments": {"x": [0, 1 << 40]}}, "segment x must lie within the image of"),
-            ({"segments": {"x": [0]}}, "not enough values to unpack"),
-            ({"shapes": {"x": 3}}, "not iterable"),
+            ({"segments": {"x": [0, 1 << 30]}}, "segment x must lie within the image of"),
+            (
+                {"segments": {"x": [0]}},
+                "segments must be lists of 2 integers from 0 to 2^31 - 1, not [0]",
+            ),
+            ({"shapes": {"x": 3}}, "shapes must be lists of integers from 1 to 2^31 - 1, not 3"),
             ({"shapes": {}}, "input must have the 0 bytes of the pixels' shape"),
         ],
     )

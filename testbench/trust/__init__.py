@@ -1,0 +1,1 @@
+"""Bad input, kills and reproducibility: what the product does where something is wrong."""
