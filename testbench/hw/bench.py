@@ -78,14 +78,13 @@ def simulate(
     """
     name = type(component).__name__
     began = time.perf_counter()
-    ports = verilog.ports(component)
-    folder = build(text or verilog.convert(component, name), name, list(ports), optimize)
+    simulator = command(component, optimize, text)
     built = time.perf_counter()
     BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="run-", dir=BUILD) as run:
         job = {
             "params": dict(params or {}),
-            "ports": ports,
+            "ports": verilog.ports(component),
             "streams": streams(component),
             "result": str(Path(run, "result.json")),
             "arrays": str(Path(run, "arrays.npz")) if arrays else None,
@@ -93,12 +92,22 @@ def simulate(
         if arrays:
             np.savez(job["arrays"], **arrays)
         Path(run, "job.json").write_text(json.dumps(job))
-        log = _run(folder / name, name, module, Path(run), timeout)
+        log = _run(simulator, name, module, Path(run), timeout)
         _raise_failure(Path(run, "results.xml"), log, f"{name} in {module}")
         result = json.loads(Path(run, "result.json").read_text())
     result |= {"build_s": built - began, "run_s": time.perf_counter() - built}
     compared.record(name, result)
     return result
+
+
+def command(component: wiring.Component, optimize: str, text: str = "") -> list[str]:
+    """Build the simulator of a unit, and return the command line that runs it.
+
+    Parameters are those of `simulate`. What measures benches has its own in this one's place.
+    """
+    name = type(component).__name__
+    ports = list(verilog.ports(component))
+    return [str(build(text or verilog.convert(component, name), name, ports, optimize) / name)]
 
 
 def streams(component: wiring.Component) -> dict[str, dict[str, Any]]:
@@ -119,7 +128,7 @@ def streams(component: wiring.Component) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _run(executable: Path, top: str, module: str, folder: Path, timeout: float) -> str:
+def _run(command: list[str], top: str, module: str, folder: Path, timeout: float) -> str:
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([*sys.path, str(ROOT)]),
@@ -139,7 +148,7 @@ def _run(executable: Path, top: str, module: str, folder: Path, timeout: float) 
     with log.open("w") as file:
         try:
             subprocess.run(
-                [str(executable)],
+                command,
                 cwd=folder,
                 env=environment,
                 stdout=file,

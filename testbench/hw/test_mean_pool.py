@@ -38,7 +38,7 @@ class Pool:
         }
 
     def order(self, shift: int, multiplier: int, rows: int, chunks: int) -> dict[str, int]:
-        stride = chunks + int(self.rng.integers(0, 3))
+        stride = chunks + int(self.rng.integers(0, WORDS // rows - chunks + 1))
         base = int(self.rng.integers(0, WORDS - rows * stride + 1))
         out = int(self.rng.integers(0, (1 << 20) - chunks))
         order = {"base": base, "stride": stride, "rows": rows, "chunks": chunks, "out": out}

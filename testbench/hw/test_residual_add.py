@@ -46,6 +46,16 @@ async def sums_equal_golden(dut):
             bench.compare("latency", latency, np.full(200, ResidualAdd.LATENCY))
 
 
+@cocotb.test()
+async def each_clamped_value_counts_once(dut):
+    bench = await Bench.start(dut)
+    lanes = bench.params["lanes"]
+    least = np.full((1, lanes), EXTREMES[0])
+    for beats in range(1, 6):
+        await bench.run({"i": {"residual": least, "branch": least}}, {"o": 1})
+        bench.compare(f"saturated after {beats}", bench.get("saturated"), beats * lanes)
+
+
 @pytest.mark.parametrize("lanes", [1, 4, 16])
 def test_sums_equal_golden(lanes):
     print(f"seed {lanes}")

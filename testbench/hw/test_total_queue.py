@@ -12,6 +12,9 @@ from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 
+EVEN = ("random:0.3", "always")
+"""Tokens of three parts come about as fast as they leave: often both happen in one cycle."""
+
 
 class Admitted(wiring.Component):
     """The queue with nothing before it: totals enter while there is room."""
@@ -44,7 +47,7 @@ async def parts_equal_totals(dut):
     p = bench.params
     rng = np.random.default_rng(p["seed"])
     parts = p["cols"] // p["lanes"]
-    for run, (idle, pressure) in enumerate(PAIRS):
+    for run, (idle, pressure) in enumerate([*PAIRS, *4 * [EVEN]]):
         # More tokens than wait at once, so that the queue fills up.
         tokens = 3 * p["depth"] + 20
         beats = {

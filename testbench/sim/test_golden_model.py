@@ -238,7 +238,11 @@ def test_a_batch_equals_its_images_one_by_one(artifact: Artifact, pixels: np.nda
         (np.zeros((8, 8, 1), np.uint8), ValueError, r"\[images, 8, 8, 1\], not \[8, 8, 1\]"),
         (np.zeros((2, 8, 8, 3), np.uint8), ValueError, r"\[images, 8, 8, 1\], not \[2, 8, 8, 3\]"),
         (np.zeros((2, 1, 8, 8), np.uint8), ValueError, r"\[images, 8, 8, 1\], not \[2, 1, 8, 8\]"),
-        (np.zeros((0, 8, 8, 1), np.uint8), ValueError, r"at least one image"),
+        (
+            np.zeros((0, 8, 8, 1), np.uint8),
+            ValueError,
+            r"^pixels must hold at least one image, not",
+        ),
     ],
 )
 def test_wrong_pixels_are_refused(

@@ -1,0 +1,1 @@
+"""Measures what the benches reach in the RTL: branches, toggles, and cases that matter."""

@@ -1,0 +1,64 @@
+"""The machinery: the unit as it is passes, a mutant fails, and proofs tell one from the other."""
+
+from pathlib import Path
+
+import pytest
+
+from rootshift.hw.residual_add import ResidualAdd
+from rootshift.testbench.hw import bench, compared, test_residual_add
+from rootshift.testbench.mutation.equivalence import PROOF, prove
+from rootshift.testbench.mutation.mutants import Mutant, Mutants
+from rootshift.testbench.mutation.plugin import Simulators, fails
+from rootshift.testbench.mutation.records import Reasons, Record
+from rootshift.testbench.mutation.table import survivors, table
+
+SILENT = "-mode const0 -port Q -wire stage_valid"
+"""A mutant that loses beats."""
+
+
+def test_the_unit_passes_and_a_mutant_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulators = Simulators(1, 1, SILENT)
+    monkeypatch.setattr(bench, "command", simulators.command)
+    monkeypatch.setattr(compared, "record", lambda *_: None)
+    test, arguments = test_residual_add.test_sums_equal_golden, {"lanes": 1}
+    test(**arguments)
+    simulators.choose(1)
+    assert fails(test, arguments)
+    simulators.choose(0)
+    assert not fails(test, arguments)
+    ((mutant,),) = (built.mutants for built in simulators.built)
+    assert "hw/pipeline.py" in mutant.command
+
+
+def test_a_proof_is_found_for_what_changes_nothing_alone() -> None:
+    mutants = Mutants.of(ResidualAdd(lanes=1), count=1, seed=1, only=SILENT)
+    assert prove(mutants.netlist, mutants.mutants[0].command) == ""
+    assert prove(mutants.netlist, "mutate -mode none") == PROOF
+
+
+def test_a_line_of_the_list_is_a_mutant() -> None:
+    line = "mutate -ctrl mutant 16 7 -mode inv -module X -cell $1 -port Y -portbit 0\n"
+    mutant = Mutant.parse(line)
+    assert (mutant.number, mutant.command[:22]) == (7, "mutate -mode inv -modu")
+    with pytest.raises(ValueError, match="line must be a mutate command of Yosys, not 'opt'"):
+        Mutant.parse("opt")
+
+
+def test_explained_mutants_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "reasons").write_text(
+        '[[equivalent]]\nbench = "a"\nmutant = "portbit 3"\nreason = "the bit is never read"\n'
+    )
+    reasons = Reasons(tmp_path / "reasons")
+    records = {
+        "a": [
+            Record(test="t", mutant="-portbit 1", killed=True),
+            Record(test="t", mutant="-portbit 2", killed=False),
+            Record(test="t", mutant="-portbit 3", killed=False),
+            Record(test="t", mutant="-portbit 4", killed=False, proof=PROOF),
+        ]
+    }
+    assert table(records, reasons)[2:] == [
+        "| a | 4 | 1 | 2 | 1 | 50.0 % |",
+        "| all | 4 | 1 | 2 | 1 | 50.0 % |",
+    ]
+    assert survivors(records, reasons) == ["a t: -portbit 2"]
