@@ -146,7 +146,7 @@ def test_the_rule_sees_a_breach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("torch", ("quant/", "testbench/", "rootshift/cli/evaluate.py")),
         ("timm", ("quant/", "testbench/")),
         ("onnx", ("quant/onnx/", "testbench/")),
-        ("amaranth", ("hw/", "testbench/hw/", "testbench/benchmarks/")),
+        ("amaranth", ("hw/", "testbench/")),
         ("optuna", ("sim/explore/", "testbench/explore/")),
         ("pyarrow", ("sim/explore/", "testbench/explore/")),
         ("scipy", ("sim/area/", "testbench/")),

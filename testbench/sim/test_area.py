@@ -175,7 +175,7 @@ def test_runs_held_out_are_near(family: str) -> None:
     """As near as `docs/area.md` says."""
     lut, ff = errors(family, "lut"), errors(family, "ff")
     assert median(lut) < 0.05
-    assert max(lut) < 0.15
+    assert max(lut) < 0.17
     assert median(ff) < 0.01
     assert max(ff) < 0.1
 
