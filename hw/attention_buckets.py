@@ -128,12 +128,12 @@ class AttentionBuckets(wiring.Component):
         full, filling = Signal(2), Signal()
         sizes = [Signal(self._sizes, name=f"sizes_{bank}") for bank in range(2)]
         sweep = Signal(init=1)
-        accept = Signal()
+        accept, complete = Signal(), Signal()
         m.d.comb += [
-            self.i.ready.eq(~sweep & ~full.bit_select(filling, 1)),
             accept.eq(self.i.valid & self.i.ready),
+            complete.eq(accept & self.i.payload.last),
         ]
-        with m.If(accept & self.i.payload.last):
+        with m.If(complete):
             m.d.sync += [full.bit_select(filling, 1).eq(1), filling.eq(~filling)]
             for bank, kept in enumerate(sizes):
                 with m.If(filling == bank):
@@ -179,6 +179,11 @@ class AttentionBuckets(wiring.Component):
                 m.d.sync += self.o.payload[name].eq(kept)
             with m.If(release):
                 m.d.sync += full.bit_select(reading_bank, 1).eq(0)
+        # Whether the bank filled next has room is a register, since who sends depends on it.
+        following = filling ^ complete
+        released = advance & release & (reading_bank == following)
+        swept = ~sweep | last_code
+        m.d.sync += self.i.ready.eq(swept & (~full.bit_select(following, 1) | released))
 
         values, adding_bank = Signal.like(self.i.payload.values, reset_less=True), Signal()
         m.d.sync += [values.eq(self.i.payload.values), adding_bank.eq(filling)]

@@ -51,7 +51,7 @@ class AttentionDrain(wiring.Component):
     saturated : Out(32)
         Values clamped among the rows that wait on `o` or have left it.
 
-    Latency: `groups + 2 * stages + 8` cycles from the last code of a row to its offer, `groups`
+    Latency: `groups + 2 * stages + 9` cycles from the last code of a row to its offer, `groups`
     being the cycles in which all columns pass.
     Throughput: one row per as many cycles as there are codes, times `drains`.
     """
@@ -110,13 +110,13 @@ class AttentionDrain(wiring.Component):
             Signal(pair, name=f"place_{n}", reset_less=True) for n in range(span * self.drains)
         ]
         keys = [Signal(counts, name=f"keys_{n}", reset_less=True) for n in range(self.drains)]
-        busy, step = Signal(), Signal()
+        busy, step, complete = Signal(), Signal(), Signal()
         group, row, drain = (
             Signal(range(self.groups)),
             Signal(range(self.rows)),
             Signal(range(self.drains)),
         )
-        last_group, last_row, last_step = Signal(), Signal(), Signal()
+        last_group, last_row, last_step, ends = Signal(), Signal(), Signal(), Signal()
         # Of the tile whose rows are in the places.
         sizes, used = Signal(self._sizes), Signal(self.lanes)
         m.d.comb += [
@@ -125,9 +125,15 @@ class AttentionDrain(wiring.Component):
             rows.taken_stb.eq(step & (group == 0)),
             last_group.eq(group == self.groups - 1),
             last_row.eq(row + 1 >= sizes.rows_used),
-            last_step.eq(last_group & (last_row | (drain == self.drains - 1))),
-            self.i.ready.eq(~self.i.payload.last | ~busy | (step & last_step)),
+            ends.eq(step & (last_row | (drain == self.drains - 1))),
+            self.i.ready.eq(~self.i.payload.last | ~busy | last_step),
         ]
+        if self.groups > 1:
+            # Behind its first group a row does not wait: its last step is known a cycle before.
+            m.d.sync += last_step.eq(ends & (group == self.groups - 2))
+        else:
+            m.d.comb += last_step.eq(ends)
+        m.d.sync += complete.eq(accept & self.i.payload.last)
         for lane in range(self.lanes):
             m.d.comb += used[lane].eq(group * self.lanes + lane < sizes.cols_used)
         with m.If(step):
@@ -138,11 +144,12 @@ class AttentionDrain(wiring.Component):
                 m.d.sync += [row.eq(Mux(last_row, 0, row + 1)), drain.eq(drain + 1)]
                 for place, following in pairwise(keys):
                     m.d.sync += place.eq(following)
-            with m.If(last_step):
-                m.d.sync += busy.eq(0)
+        with m.If(last_step):
+            m.d.sync += busy.eq(0)
         with m.If(accept & self.i.payload.last):
-            m.d.sync += [busy.eq(1), drain.eq(0)]
             m.d.sync += [sizes[name].eq(self.i.payload[name]) for name in self._sizes.members]
+        with m.If(complete):
+            m.d.sync += [busy.eq(1), drain.eq(0)]
             for unit, (columns, count) in enumerate(results):
                 m.d.sync += [keys[unit].even.eq(count[0]), keys[unit].odd.eq(count[1])]
                 for col, (even, odd) in enumerate(columns):
@@ -168,7 +175,7 @@ class AttentionDrain(wiring.Component):
         return m
 
     def _accumulate(self, m: Module, accept: Signal, drain: int) -> tuple[list, tuple]:
-        """Return, valid with the last code, E and O of each column and of the key counts."""
+        """Return, a cycle after the last code, E and O of each column and of the key counts."""
         word = self.i.payload.rows[drain]
         columns = [
             self._horner(m, accept, word.sums[col], self.sum_width, f"{drain}_{col}")
@@ -187,9 +194,9 @@ class AttentionDrain(wiring.Component):
         with m.If(accept):
             m.d.sync += [newer.eq(following), older.eq(newer)]
         if not alternate:
-            return following, 0
+            return newer, 0
         # An odd number of codes ends on an even one, and the odd sum lacks one doubling.
-        return (following, newer << 1) if self.codes.zero % 2 else (newer, following)
+        return (newer, older << 1) if self.codes.zero % 2 else (older, newer)
 
     def _requantize(self, m: Module, places: list, keys: Any) -> list[tuple]:
         """Return per lane the output code and whether it was clamped, `drain_stages` stages on."""

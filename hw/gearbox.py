@@ -64,22 +64,37 @@ class Gearbox(wiring.Component):
             Signal(8 * unit, name=f"unit_{number}", reset_less=True)
             for number in range(taken + given - 1)
         ]
-        level = Signal(range(len(units) + 1))
-        place = Signal(range(given))
-        full, push, pop = Signal(), Signal(), Signal()
+        shape = data.StructLayout(
+            {
+                "level": range(len(units) + 1),
+                # Where a beat goes once the one that `o` offers has left.
+                "place": range(given),
+                # One beat of `o` is there; and another beside it.
+                "full": 1,
+                "twice": 1,
+            }
+        )
+        state, push, pop = Signal(shape), Signal(), Signal()
+        level, place = state.level, state.place
+
+        def after(units: Value) -> Value:
+            """The state where so many are there; what is compared does not wait for who moves."""
+            left = Mux(units >= given, units - given, units)
+            members = (units[: len(level)], left[: len(place)])
+            return Cat(*members, units >= given, units >= 2 * given)
+
+        pushed = Mux(pop, after(level + (taken - given)), after(level + taken))
+        kept = Mux(pop, after(level - given), state.as_value())
         m.d.comb += [
-            full.eq(level >= given),
-            # Where a beat goes once the one that `o` offers has left.
-            place.eq(Mux(full, level - given, level)),
-            self.i.ready.eq(~full | (self.o.ready & (level < 2 * given))),
-            self.o.valid.eq(full),
+            self.i.ready.eq(~state.full | (self.o.ready & ~state.twice)),
+            self.o.valid.eq(state.full),
             self.o.payload.eq(Cat(units[:given])),
             push.eq(self.i.valid & self.i.ready),
-            pop.eq(full & self.o.ready),
+            pop.eq(state.full & self.o.ready),
         ]
-        m.d.sync += level.eq(level + Mux(push, taken, 0) - Mux(pop, given, 0))
+        m.d.sync += state.eq(Mux(push, pushed, kept))
         with m.If(self.clear_stb):
-            m.d.sync += level.eq(0)
+            m.d.sync += state.eq(0)
         beat = self.i.payload.as_value()
         for number, register in enumerate(units):
             # Units beyond the beat's end hold noise, which the next beat overwrites.

@@ -66,8 +66,8 @@ class Gemm(wiring.Component):
     next_group : Out(range(groups))
         Group of `cols` channels of the totals that are offered to the requantizer.
     shift : In(6)
-        0 to 47. This and the next three are taken with totals as the requantizer accepts them, and
-        never again, so they may follow `next_group` within the cycle.
+        0 to 47. This and the next three are taken in the cycle after the one in which the
+        requantizer accepts totals, and never again, so they may follow `next_group` by a cycle.
     zero : In(16)
         Signed zero point of the output.
     low : In(out_width)

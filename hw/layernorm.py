@@ -26,6 +26,7 @@ from .layernorm_statistics import EPSILON_WIDTH, LayerNormStatistics
 from .multiplication import multiply
 from .pipeline import delay
 from .saturation import COUNT_WIDTH, clamp, count_saturation, shift_right
+from .word_bank import UNRELATED
 
 
 class LayerNorm(wiring.Component):
@@ -130,15 +131,19 @@ class LayerNorm(wiring.Component):
 
         m.submodules.codes = codes = CreditQueue(self.o.payload.shape(), depth=waiting)
 
-        inside, inside_then = (Signal(range(room + waiting + 2)) for _ in range(2))
-        loading, load, accept = Signal(), Signal(), Signal()
+        inside, none, loading = Signal(range(room + waiting + 2)), Signal(init=1), Signal()
+        load, accept, gives = Signal(), Signal(), Signal()
         write = Signal(range(self.beats))
-        m.submodules.storage = storage = Memory(shape=self._parameters, depth=self.beats, init=[])
+        # No row is inside while a set is loaded.
+        m.submodules.storage = storage = Memory(
+            shape=self._parameters, depth=self.beats, init=[], attrs=UNRELATED
+        )
         port = storage.write_port()
         offered = self.parameters.payload
         m.d.comb += [
-            inside_then.eq(inside + accept - (self.o.valid & self.o.ready)),
-            load.eq(self.parameters.valid & self.parameters.ready),
+            gives.eq(self.o.valid & self.o.ready),
+            self.parameters.ready.eq(none),
+            load.eq(self.parameters.valid & none),
             port.addr.eq(write),
             port.en.eq(load),
             port.data.gain.eq(offered.gain),
@@ -152,7 +157,11 @@ class LayerNorm(wiring.Component):
             statistics.channels.eq(self.channels),
             statistics.epsilon.eq(self.epsilon),
         ]
-        m.d.sync += [inside.eq(inside_then), self.parameters.ready.eq(inside_then == 0)]
+        # What is compared does not wait for who comes and goes, which is late.
+        with m.If(accept & ~gives):
+            m.d.sync += [inside.eq(inside + 1), none.eq(0)]
+        with m.Elif(gives & ~accept):
+            m.d.sync += [inside.eq(inside - 1), none.eq(inside == 1)]
         with m.If(load):
             m.d.sync += [
                 loading.eq(~offered.last),

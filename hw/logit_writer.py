@@ -4,12 +4,13 @@ from typing import Any
 
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import ARRAY_MAX
 from ..formats import ACCUMULATOR_WIDTH
 from .axi_bursts import command_fields, offset_width
 from .checks import check_integer
+from .credit_queue import CreditQueue
 from .gearbox import Gearbox
 
 BYTES_WIDTH = 24
@@ -84,6 +85,8 @@ class LogitWriter(wiring.Component):
         m.submodules.bytes = packer = Gearbox(
             in_bytes=self.lanes * ACCUMULATOR_WIDTH // 8, out_bytes=size
         )
+        # Whether the bus takes a word is no matter here within the cycle.
+        m.submodules.words = words = CreditQueue(self.write_data.payload.shape(), depth=2)
         active, asked, answered = Signal(), Signal(), Signal()
         # Whether no beat is owed is a register, since who takes an output depends on it.
         owed, none = Signal(BYTES_WIDTH), Signal(init=1)
@@ -119,11 +122,13 @@ class LogitWriter(wiring.Component):
             packer.i.valid.eq(active & (self.i.valid | self.ended)),
             self.i.ready.eq(active & ~self.ended & packer.i.ready),
             packer.i.payload.as_value().eq(self.i.payload.as_value()),
-            self.write_data.valid.eq(packer.o.valid & ~none),
-            self.write_data.payload.eq(packer.o.payload),
             # What is not owed is dropped.
-            packer.o.ready.eq(self.write_data.ready | none),
+            packer.o.ready.eq(words.room | none),
+            words.taken_stb.eq(packer.o.valid & words.room & ~none),
+            words.i.valid.eq(words.taken_stb),
+            words.i.payload.eq(packer.o.payload),
         ]
-        with m.If(self.write_data.valid & self.write_data.ready):
+        connect(m, words.o, flipped(self.write_data))
+        with m.If(words.taken_stb):
             m.d.sync += [owed.eq(owed - 1), none.eq(owed == 1)]
         return m

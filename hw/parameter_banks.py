@@ -45,7 +45,7 @@ class ParameterBanks(wiring.Component):
     group : In(1)
         The bank whose settings are wanted.
     shift : Out(6)
-        Of that bank, in the same cycle, like the next three.
+        Of that bank, in the next cycle, like the next three.
     zero : Out(16)
         Signed zero point of the output.
     low : Out(32)
@@ -138,7 +138,8 @@ class ParameterBanks(wiring.Component):
                     settings.high.eq(Mux(negative, ones >> 1, ones)),
                     settings.signed.eq(negative),
                 ]
-        chosen = data.View(kept, Mux(self.group, banks[1].as_value(), banks[0].as_value()))
+        chosen = Signal(kept, reset_less=True)
+        m.d.sync += chosen.eq(Mux(self.group, banks[1].as_value(), banks[0].as_value()))
         m.d.comb += [
             self.shift.eq(chosen.shift),
             self.zero.eq(chosen.zero),

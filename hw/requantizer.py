@@ -63,7 +63,7 @@ class Requantizer(wiring.Component):
     i : In(stream)
         Struct of `acc` (array of `lanes`), `sum`, `group` (of channels) and `tag`.
     shift : In(6)
-        0 to 47. This and the next three are taken with the beat accepted, in that cycle alone.
+        0 to 47. This and the next three are of the beat accepted in the cycle before.
     zero : In(16)
         Signed zero point of the output.
     low : In(out_width)
@@ -151,9 +151,9 @@ class Requantizer(wiring.Component):
         # Behind the parameters: the corrected sum, then its product.
         corrected_at = 1 + product(self.stages, wide=True) + 1
         product_at = corrected_at + product(self.stages, wide=True)
-        shift = delay(m, self.shift, product_at, name="shift")
-        zero = delay(m, self.zero, product_at + 1, name="zero")
-        low, high = (delay(m, x, product_at + 2, name=x.name) for x in (self.low, self.high))
+        shift = delay(m, self.shift, product_at - 1, name="shift")
+        zero = delay(m, self.zero, product_at, name="zero")
+        low, high = (delay(m, x, product_at + 1, name=x.name) for x in (self.low, self.high))
         events = []
         # What does not fit in one bit less is outside the limits still when it is halved and the
         # zero point is added.

@@ -26,10 +26,12 @@ class ScoreGather(wiring.Component):
     i : In(stream)
         Struct of `scores`, an array of `lanes` signed 24-bit scores, `key_end`, set on the last
         part of a key, and `last`, set on the last key of a row.
+    start_stb : In(1)
+        Scores of another command follow: `offset` is taken.
     offset : In(16)
-        Signed offset that the scores at `i` go with.
+        Signed offset that they go with.
     active : In(1)
-        `offset` counts.
+        They are wanted.
     softmax_idle : In(1)
         No score is inside the softmax. Low from the cycle behind the acceptance of a score on,
         until its code has left.
@@ -59,6 +61,7 @@ class ScoreGather(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(into)),
+                "start_stb": In(1),
                 "offset": In(signed(ZERO_WIDTH)),
                 "active": In(1),
                 "softmax_idle": In(1),
@@ -70,11 +73,11 @@ class ScoreGather(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         beat, part = self.i.payload, self.lanes * SCORE_WIDTH
-        agreed = Signal()
+        # Whether the softmax has the offset is a register: who takes an output depends on it.
+        wanted, agreed = Signal.like(self.offset), Signal()
         gathered = Signal((self.parts - 1) * part)
         whole = Cat(gathered, beat.scores.as_value())
         m.d.comb += [
-            agreed.eq(self.log2_scale == self.offset),
             self.o.valid.eq(self.i.valid & beat.key_end & agreed),
             self.o.payload.scores.as_value().eq(whole),
             self.o.payload.last.eq(beat.last),
@@ -83,5 +86,7 @@ class ScoreGather(wiring.Component):
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += gathered.eq(whole >> part)
         with m.If(self.active & ~agreed & self.softmax_idle):
-            m.d.sync += self.log2_scale.eq(self.offset)
+            m.d.sync += [self.log2_scale.eq(wanted), agreed.eq(1)]
+        with m.If(self.start_stb):
+            m.d.sync += [wanted.eq(self.offset), agreed.eq(self.log2_scale == self.offset)]
         return m

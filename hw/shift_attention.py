@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..formats import CODE_WIDTHS, EMBEDDING_MAX, MULTIPLIER_WIDTH, SHIFT_MAX, ZERO_WIDTH
-from ..latency import drain_row
+from ..latency import DRAIN_RESULTS, drain_row
 from .attention_buckets import AttentionBuckets
 from .attention_drain import AttentionDrain
 from .checks import check_integer, check_stages
@@ -136,7 +136,8 @@ class ShiftAttention(wiring.Component):
         later one, where the drain was idle and nothing waits."""
         group, place = divmod(row, self.drains)
         groups = self._drain.groups
-        first = AttentionBuckets.LATENCY + self.codes.zero + groups - 1 + drain_row(self.stages)
+        first = AttentionBuckets.LATENCY + self.codes.zero + DRAIN_RESULTS
+        first += groups - 1 + drain_row(self.stages)
         return first + group * self.codes.zero + place * groups
 
     def elaborate(self, platform: Any) -> Module:

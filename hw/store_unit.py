@@ -179,20 +179,27 @@ class StoreUnit(wiring.Component):
         current, accept, taken = Signal(COMMAND), Signal(), Signal()
         stores = self.busy & is_opcode("STORE", current)
         store = operands("STORE", current)
+        # Outputs are wanted, and where: from registers, since who takes an output depends on them.
+        takes, modes = Signal(), Signal(data.ArrayLayout(1, len(Mode)))
         m.d.comb += [
             self.command.ready.eq(~self.busy),
             accept.eq(self.command.valid & self.command.ready),
         ]
         with m.If(accept):
-            m.d.sync += [self.busy.eq(1), current.eq(self.command.payload), taken.eq(0)]
+            offered = self.command.payload
+            m.d.sync += [
+                self.busy.eq(1),
+                current.eq(offered),
+                taken.eq(0),
+                takes.eq(is_opcode("STORE", offered)),
+                *(modes[one].eq(operands("STORE", offered).mode == one) for one in Mode),
+            ]
         with m.Elif(self.done_stb):
             m.d.sync += self.busy.eq(0)
         self._start(m, accept)
-        mode = [store.mode == one for one in Mode]
-        codes = mode[Mode.CODES] | mode[Mode.GELU]
-        self._route(m, store, stores & ~taken)
+        self._route(m, store, modes, takes)
         with m.If(self._steps.step_stb & self._steps.command_end):
-            m.d.sync += taken.eq(1)
+            m.d.sync += [taken.eq(1), takes.eq(0)]
         m.d.comb += [
             self._codes.table.valid.eq(self._entries.o.valid),
             self._codes.table.payload.eq(self._entries.o.payload[0]),
@@ -201,10 +208,10 @@ class StoreUnit(wiring.Component):
 
         drained = Signal()
         m.d.comb += drained.eq(
-            (codes & self._codes.drained)
-            | (mode[Mode.RESIDUAL] & self._residual.drained)
-            | (mode[Mode.LOGITS] & self._logits.done_stb)
-            | mode[Mode.SCORES]
+            ((modes[Mode.CODES] | modes[Mode.GELU]) & self._codes.drained)
+            | (modes[Mode.RESIDUAL] & self._residual.drained)
+            | (modes[Mode.LOGITS] & self._logits.done_stb)
+            | modes[Mode.SCORES]
         )
         moving = Signal()
         streams = (
@@ -230,6 +237,8 @@ class StoreUnit(wiring.Component):
         steps, logits = self._steps, self._logits
         m.d.comb += [
             steps.start_stb.eq(begins),
+            self._gather.start_stb.eq(begins),
+            self._gather.offset.eq(store.log2_scale),
             steps.command.by_rows.eq(store.mode == Mode.RESIDUAL),
             logits.command.valid.eq(begins & (store.mode == Mode.LOGITS)),
             logits.command.payload.address.eq(self.base + store.offset),
@@ -242,7 +251,7 @@ class StoreUnit(wiring.Component):
         for name in ("tokens", "groups", "chunks", "base", "stride"):
             m.d.comb += steps.command[name].eq(store[name])
 
-    def _route(self, m: Module, store: data.View, takes: Value) -> None:
+    def _route(self, m: Module, store: data.View, modes: data.View, takes: Value) -> None:
         """Outputs of the array to where the mode says."""
         steps, y = self._steps, self.outputs.payload.y
         codes, residual, gather, logits = self._codes, self._residual, self._gather, self._logits
@@ -255,20 +264,20 @@ class StoreUnit(wiring.Component):
         for name in ("write_command", "write_data", "write_done"):
             connect(m, flipped(getattr(self, name)), getattr(logits, name))
         ends = {Mode.CODES: codes, Mode.GELU: codes, Mode.RESIDUAL: residual, Mode.LOGITS: logits}
-        ready = [(store.mode == mode) & unit.i.ready for mode, unit in ends.items()]
+        ready = [modes[mode] & unit.i.ready for mode, unit in ends.items()]
         scores, kept, dropped = Signal(), Signal(), Signal()
         m.d.comb += [
-            scores.eq(store.mode == Mode.SCORES),
+            scores.eq(modes[Mode.SCORES]),
             kept.eq(self.outputs.valid & takes & steps.keep),
             dropped.eq(~steps.keep & ~scores),
-            codes.i.valid.eq(kept & ((store.mode == Mode.CODES) | (store.mode == Mode.GELU))),
-            residual.i.valid.eq(kept & (store.mode == Mode.RESIDUAL)),
-            logits.i.valid.eq(kept & (store.mode == Mode.LOGITS)),
+            codes.i.valid.eq(kept & (modes[Mode.CODES] | modes[Mode.GELU])),
+            residual.i.valid.eq(kept & modes[Mode.RESIDUAL]),
+            logits.i.valid.eq(kept & modes[Mode.LOGITS]),
             gather.i.valid.eq(self.outputs.valid & takes & scores),
             gather.active.eq(takes & scores),
             self.outputs.ready.eq(takes & (dropped | (scores & gather.i.ready) | Cat(ready).any())),
             steps.step_stb.eq(self.outputs.valid & self.outputs.ready),
-            codes.by_table.eq(store.mode == Mode.GELU),
+            codes.by_table.eq(modes[Mode.GELU]),
             codes.i.payload.address.eq(steps.address),
             codes.i.payload.place.eq(steps.place),
             residual.i.payload.address.eq(steps.address),
@@ -277,7 +286,6 @@ class StoreUnit(wiring.Component):
             self.saturated.eq(residual.saturated),
             gather.i.payload.key_end.eq(steps.token_end),
             gather.i.payload.last.eq(steps.group_end),
-            gather.offset.eq(store.log2_scale),
             gather.softmax_idle.eq(self.softmax_idle),
             self.log2_scale.eq(gather.log2_scale),
             self.gelu.eq(codes.gelu),

@@ -62,7 +62,7 @@ class WeightUnit(wiring.Component):
     group : In(1)
         Bank of the totals that are offered to the requantizer: `Gemm.next_group`.
     shift : Out(6)
-        Of that bank, in the same cycle, like the next three.
+        Of that bank, in the next cycle, like the next three.
     zero : Out(16)
         Signed zero point of the output.
     low : Out(32)
@@ -201,10 +201,10 @@ class WeightUnit(wiring.Component):
         beats_left = Signal(range(max(whole + 1, self._section) + 1))
         tiles_left = Signal(len(self.operand.tiles))
         spare = Signal(range(self._beat_bytes), reset_less=True)
+        # Whether any is left is a register, since who takes a beat depends on it.
         takes, some, next_tile = Signal(), Signal(), Signal()
         records, columns = self.records.i, self.columns.i
         m.d.comb += [
-            some.eq(beats_left != 0),
             records.valid.eq(self.stream.valid & some & self.loading),
             columns.valid.eq(self.stream.valid & some & ~self.loading),
             records.payload.eq(self.stream.payload),
@@ -214,16 +214,17 @@ class WeightUnit(wiring.Component):
             next_tile.eq((tiles_left != 0) & (~some | (takes & (beats_left == 1)))),
         ]
         with m.If(takes):
-            m.d.sync += beats_left.eq(beats_left - 1)
+            m.d.sync += [beats_left.eq(beats_left - 1), some.eq(beats_left != 1)]
         with m.If(next_tile):
             short = spare < part
             m.d.sync += [
                 tiles_left.eq(tiles_left - 1),
                 beats_left.eq(whole + short),
+                some.eq(whole + short != 0),
                 spare.eq(spare - part + Mux(short, self._beat_bytes, 0)),
             ]
         with m.If(self.load_stb):
-            m.d.sync += beats_left.eq(self._section)
+            m.d.sync += [beats_left.eq(self._section), some.eq(1)]
         with m.If(self.bring_stb):
             tiles = Mux(self.operand.buffer, 0, self.operand.tiles)
             m.d.sync += [tiles_left.eq(tiles), spare.eq(0)]
@@ -251,13 +252,15 @@ class WeightUnit(wiring.Component):
         next_group = Signal(WORD_ADDRESS_WIDTH)
         # Columns of this group and all behind it that are not zero.
         channels_left = Signal(len(operand.channels), reset_less=True)
+        # Whether the column is a zero one, known before who takes it is.
+        skip = Signal(reset_less=True)
         moves, tile_ends = Signal(), Signal()
         stored, word, asked = self.columns.o, self.reader.o, self.reader.i
         asks, given = asked.valid & asked.ready, stored.valid & stored.ready
         m.d.comb += [
             asked.valid.eq(self.bringing & operand.buffer),
             asked.p.address.eq(tile_base + column),
-            asked.p.skip.eq(column >= channels_left),
+            asked.p.skip.eq(skip),
             moves.eq(Mux(operand.buffer, asks, given)),
             tile_ends.eq(moves & (column == 0)),
             self.last_column.eq(tile_ends & (tiles_left == 1)),
@@ -265,10 +268,11 @@ class WeightUnit(wiring.Component):
             self.columns.clear_stb.eq(self.last_column),
         ]
         with m.If(moves):
-            m.d.sync += column.eq(column - 1)
+            m.d.sync += [column.eq(column - 1), skip.eq(column > channels_left)]
         with m.If(tile_ends):
             m.d.sync += [
                 column.eq(self.cols - 1),
+                skip.eq(channels_left < self.cols),
                 tiles_left.eq(tiles_left - 1),
                 tile_base.eq(tile_base + operand.stride),
             ]
@@ -278,6 +282,7 @@ class WeightUnit(wiring.Component):
                 tile_base.eq(next_group),
                 group_base.eq(next_group),
                 channels_left.eq(Mux(channels_left > self.cols, channels_left - self.cols, 0)),
+                skip.eq(channels_left < 2 * self.cols),
             ]
         with m.If(self.command.ready):
             m.d.sync += [
@@ -285,6 +290,7 @@ class WeightUnit(wiring.Component):
                 tile_base.eq(begin.base),
                 group_base.eq(begin.base),
                 channels_left.eq(begin.channels),
+                skip.eq(begin.channels < self.cols),
             ]
         connect(m, self.reader.read, flipped(self.read))
         stored_bits = stored.payload.as_value()[: self._bits]

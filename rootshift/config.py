@@ -25,6 +25,8 @@ WORDS_MAX = 1 << 20
 BUS_WIDTHS = (32, 64, 128)
 PIPELINE_STAGES = range(1, 4)
 ARRAY_MULTIPLIERS = ("lut", "dsp")
+HEAD_CHANNELS = 64
+"""Channels of an attention head in all DeiT, ViT and most other transformers."""
 _ARRAY = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)
 
 
@@ -252,8 +254,12 @@ def log_codes(artifact: Artifact) -> Log2Softmax | None:
 
 
 def default_lanes(rows: int, cols: int) -> int:
-    """The most lanes that divide rows and cols, but no more than 8 or half the columns."""
-    limit = max(8, cols // 2)
+    """The most lanes that divide rows and cols, with which the array does not wait for outputs.
+
+    A vector's outputs, `cols`, leave in 4 beats; in 2, where fewer tiles hold the 64 channels of a
+    head, after each of which the array has a new output.
+    """
+    limit = max(1, cols // max(2, min(4, HEAD_CHANNELS // max(1, rows))))
     return max(n for n in range(1, limit + 1) if rows % n == 0 and cols % n == 0)
 
 

@@ -65,6 +65,8 @@ BUCKET_WORD = 2
 """From the look at a bucket to its word."""
 BUCKETS = 1 + BUCKET_WORD
 """From a tile's last key to the first bucket: the key fills the bank."""
+DRAIN_RESULTS = 1
+"""From a row's last bucket to its results in registers."""
 
 # LayerNorm.
 SUM_FAN_IN = 4

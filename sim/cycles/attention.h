@@ -155,7 +155,7 @@ class Attention {
         bool takes = m_words.offered() <= now && drain_takes(now);
         step(now);
         if (takes) {
-            m_steps_from = now + 1;
+            m_steps_from = now + 1 + m_design.drain_results;
             m_columns_left = m_design.drain_groups;
             m_steps = m_words.front().rows * m_columns_left;
             m_steps_end_tile = m_words.front().last;

@@ -114,6 +114,7 @@ def design(config: AcceleratorConfig) -> dict[str, int]:
         "drains": drains,
         "drain_groups": drain_groups,
         "bucket_word": latency.BUCKET_WORD,
+        "drain_results": latency.DRAIN_RESULTS,
         "row": drain_groups - 1 + latency.drain_row(stages),
         "rows_waiting": latency.rows_waiting(drain_groups, stages),
     }

@@ -11,8 +11,8 @@ class Logits {
   public:
     Logits(const Design& design, const native::Timing& timing)
         : m_design(design), m_timing(timing), m_credit(timing.bandwidth),
-          m_packer(design.lanes * isa::LOGIT_BYTES, design.bus_bytes), m_sends(design.write_bursts),
-          m_answers(design.write_bursts) {}
+          m_packer(design.lanes * isa::LOGIT_BYTES, design.bus_bytes), m_words(2, 1),
+          m_sends(design.write_bursts), m_answers(design.write_bursts) {}
 
     void begin(Cycle now, int64_t address, int64_t bytes) {
         m_active_from = now + 1;
@@ -83,19 +83,22 @@ class Logits {
         m_answer_offered = true;
     }
 
-    // Bytes through the packer to W; returns whether the last beat of a burst is sent.
+    // Bytes through the packer and a queue to W; returns whether the last beat of a burst is sent.
     bool send(Cycle now, bool ended, bool moved) {
         bool free = !m_data_valid || moved;
-        bool room = m_sends.available() <= now && free;
+        bool sends = m_words.available() <= now && m_sends.available() <= now && free;
         bool full = m_packer.full(), drop = m_owed == 0;
-        bool active = active_(now);
-        bool sends = active && full && !drop && room;
+        bool active = active_(now), room = m_words.writable(now);
         bool output = room || drop, input = active && m_packer.ready(output);
         m_ready = input && !ended ? now : PAST;
         m_packer.move(input && ended, active && full && output);
+        if (sends) m_words.pop(now);
+        if (active && full && !drop && room) {
+            m_words.push(now);
+            --m_owed;
+        }
         m_data_valid = (m_data_valid && !moved) || sends;
         if (!sends) return false;
-        --m_owed;
         bool final = ++m_place == m_sends.front().beats;
         m_sent_bytes = m_design.bus_bytes;
         if (final) {
@@ -153,6 +156,7 @@ class Logits {
     const native::Timing& m_timing;
     Credit m_credit;
     Gearbox m_packer;
+    Queue<Nothing> m_words;
     Cycle m_active_from = NEVER, m_ended_from = NEVER, m_done_from = NEVER, m_ready = PAST;
     Splitter m_run;
     int64_t m_owed = 0, m_last_bytes = 0, m_place = 0;

@@ -128,7 +128,7 @@ async def each_beat_keeps_its_command(dut):
     task.cancel()
     at = beats["group"][:, None] * lanes + np.arange(lanes)
     for beat, cycle in enumerate(bench.sources["i"].cycles):
-        width, shift, zero = COMMANDS[chosen[cycle - start]]
+        width, shift, zero = COMMANDS[chosen[cycle + 1 - start]]
         expected, _ = requantizer(
             corrected[beat],
             multiplier=parameters["multiplier"][at[beat]],
