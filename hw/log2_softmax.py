@@ -20,7 +20,7 @@ from ..formats import (
 )
 from ..latency import SOFTMAX, SOFTMAX_CONSTANTS, SOFTMAX_SLACK, SOFTMAX_SUM
 from .checks import check_integer
-from .credit_queue import CreditQueue
+from .credit_queue import CreditQueue, credits
 from .log_codes import LogCodes
 from .pipeline import delay
 
@@ -96,9 +96,9 @@ class Log2Softmax(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         beat = self.i.payload
-        m.submodules.scores = scores = SyncFIFOBuffered(
-            width=len(beat.as_value()), depth=self.depth + SOFTMAX_SLACK
-        )
+        most = self.depth + SOFTMAX_SLACK
+        m.submodules.scores = scores = SyncFIFOBuffered(width=len(beat.as_value()), depth=most)
+        leaving = scores.r_rdy & scores.r_en
         row = data.ArrayLayout(signed(CONSTANT_WIDTH), self.lanes)
         m.submodules.constants = constants = CreditQueue(row, depth=SOFTMAX_CONSTANTS)
 
@@ -107,8 +107,9 @@ class Log2Softmax(wiring.Component):
         valid, last, accepted = Signal(way), Signal(way), Signal()
         # The key that leaves next waits in registers, since a block RAM is slow.
         key, key_valid = Signal(self.i.payload.shape(), reset_less=True), Signal()
+        room = credits(m, accepted, leaving, most)
         m.d.comb += [
-            self.i.ready.eq(scores.w_rdy & constants.room),
+            self.i.ready.eq(room & constants.room),
             accepted.eq(self.i.valid & self.i.ready),
             scores.w_en.eq(accepted),
             self.idle.eq((scores.level == 0) & ~key_valid),

@@ -12,6 +12,9 @@ from ..latency import TOTAL_QUEUE
 from .checks import check_integer
 from .credit_queue import DEPTH_MAX, credits
 
+DEPTH_MIN = 3
+"""In fewer places the FIFO is full while its output register is still empty."""
+
 
 class TotalQueue(wiring.Component):
     """Takes the totals of a token in one beat and gives them away in parts of `lanes`.
@@ -23,7 +26,7 @@ class TotalQueue(wiring.Component):
     Parameters
     ----------
     depth : int
-        Tokens on their way and here together, 1 to 8192. A burst of T tokens needs
+        Tokens on their way and here together, 3 to 8192. A burst of T tokens needs
         `T * (1 - lanes / cols)`, and those that are on their way.
     cols : int
         Totals per token, 1 to 256.
@@ -67,7 +70,7 @@ class TotalQueue(wiring.Component):
         sum_width: int,
         tag_width: int = 0,
     ) -> None:
-        self.depth = check_integer("depth", depth, 1, DEPTH_MAX)
+        self.depth = check_integer("depth", depth, DEPTH_MIN, DEPTH_MAX)
         self.cols = check_integer("cols", cols, 1, 256)
         self.lanes = check_integer("lanes", lanes, 1, cols)
         if cols % lanes:

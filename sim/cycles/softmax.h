@@ -14,7 +14,7 @@ class Softmax {
           m_constants(design.constants, design.softmax_sum), m_second(design.softmax_code) {}
 
     // Whether a key is taken in this cycle, asked after `tick`.
-    bool ready(Cycle now) const { return m_scores.writable(now) && m_constants.writable(now); }
+    bool ready(Cycle now) const { return m_scores.room(now) && m_constants.writable(now); }
     template <class Machine>
     void accept(Machine& machine, Cycle now, bool last) {
         m_scores.push(now, last);

@@ -36,10 +36,8 @@ from rootshift.targets import ROUTED, target
 
 SIZES = {"ecp5-85k": (4, 8, 16), "xc7z020": (8, 16, 32), "xczu9eg": (8, 16, 32)}
 KINDS = {"ecp5-85k": ("lut",), "xc7z020": ("lut", "dsp"), "xczu9eg": ("lut", "dsp")}
-NARROW = {("ecp5-85k", 16): "/4"}
-"""Lanes of what would not fit with more."""
 DESIGNS = [
-    f"{device}/{size}x{size}/{kind}{NARROW.get((device, size), '')}"
+    f"{device}/{size}x{size}/{kind}"
     for device, sizes in SIZES.items()
     for size in sizes
     for kind in KINDS[device]

@@ -161,7 +161,7 @@ PROOFS = [
             "bmc",
             9,
         )
-        for depth in (1, 2, 3, 4)
+        for depth in (3, 4)
     ),
     *(
         Proof(

@@ -13,23 +13,14 @@ REACH = 20
 """Cycles in which what an induction covers is reached."""
 
 
-KNOWN = {
-    "total_queue_2": "The FIFO of two places loses a token while its output register is empty.",
-}
-"""Proofs that a fault of the hardware refutes."""
+def rows(proofs: list[Proof]) -> list[Any]:
+    return [
+        pytest.param(proof, id=proof.name, marks=[pytest.mark.slow] if proof.slow else [])
+        for proof in proofs
+    ]
 
 
-def rows(proofs: list[Proof], *, holds: bool = False) -> list[Any]:
-    found = []
-    for proof in proofs:
-        marks = [pytest.mark.slow] if proof.slow else []
-        if holds and proof.name in KNOWN:
-            marks.append(pytest.mark.xfail(strict=True, reason=KNOWN[proof.name]))
-        found.append(pytest.param(proof, id=proof.name, marks=marks))
-    return found
-
-
-@pytest.mark.parametrize("proof", rows(PROOFS, holds=True))
+@pytest.mark.parametrize("proof", rows(PROOFS))
 def test_holds(proof: Proof, tmp_path: Path) -> None:
     assert proof.run(tmp_path) == "proven"
 

@@ -92,7 +92,7 @@ def test_parts_equal_totals(values):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"depth": 0}, "depth must be 1 to 8192, not 0"),
+        ({"depth": 2}, "depth must be 3 to 8192, not 2"),
         ({"cols": 257}, "cols must be 1 to 256, not 257"),
         ({"lanes": 9}, "lanes must be 1 to 8, not 9"),
         ({"lanes": 3}, "lanes must divide the 8 cols, not 3"),
