@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SUPPLY := build/supply
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: setup demo test verify lint format clean
+.PHONY: setup demo test verify lint format clean lock licences sbom audit
 
 setup: $(STAMP)
 
@@ -27,6 +28,27 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What the project is made from: see SECURITY.md.
+lock: $(SUPPLY)
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(SUPPLY)/bin/uv pip compile pyproject.toml --quiet \
+	  --all-extras --constraint constraints.txt --python-version 3.11 --universal \
+	  --generate-hashes --no-annotate --output-file requirements.lock
+
+licences: $(STAMP)
+	$(BIN)/python -m rootshift.testbench.supply.licences > build/licences.md
+	mv build/licences.md docs/licences.md
+
+sbom: $(STAMP) $(SUPPLY)
+	$(SUPPLY)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml \
+	  --output-reproducible --output-file build/sbom.json
+
+audit: $(SUPPLY)
+	$(SUPPLY)/bin/pip-audit --requirement requirements.lock --disable-pip --require-hashes
+
+$(SUPPLY):
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet cyclonedx-bom==7.5.0 pip-audit==2.10.1 uv==0.13.9 || { rm -rf $@; exit 1; }
 
 clean:
 	rm -rf build $(VENV) *.egg-info

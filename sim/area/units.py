@@ -208,13 +208,14 @@ def _store(config: AcceleratorConfig, family: str) -> Terms:
     branches, _ = plain_queue(8, lanes * RESIDUAL_WIDTH, family)
     words = gearbox(beat, 2 * lanes)
     logits = gearbox(4 * lanes, beat)
+    sent, _ = plain_queue(2, 8 * beat, family)
     entries = gearbox(beat, 1)
     scores = (config.cols - lanes) * SCORE_WIDTH
     kept = words[0] + logits[0] + entries[0]
     moved = words[1] + logits[1] + entries[1]
     return Terms(
         (
-            table.lut + branches.lut,
+            table.lut + branches.lut + sent.lut,
             1,
             moved,
             lanes,
@@ -231,7 +232,7 @@ def _layernorm(config: AcceleratorConfig, family: str) -> Terms:
     room = latency.norm_room(depth, lanes, config.pipeline_stages)
     rows, counters = queue(room, lanes * RESIDUAL_WIDTH, family)
     words = -(-depth // lanes)
-    storage = mapped(Memory(words, 8 * NORM_CHANNEL_BYTES * lanes), family)
+    storage = mapped(Memory(words, 8 * NORM_CHANNEL_BYTES * lanes, unrelated=True), family)
     load = gearbox(beat, NORM_CHANNEL_BYTES * lanes)
     channels = depth.bit_length()
     total = (depth << (RESIDUAL_WIDTH - 1)).bit_length() + 1
@@ -263,7 +264,7 @@ def _layernorm(config: AcceleratorConfig, family: str) -> Terms:
             1,
             load[1],
             lanes * (difference + config.activation_width),
-            rows.around + storage.around,
+            rows.around,
             config.rows * config.activation_width,
         ),
         (rows.ff + kept + counters + load[0] + held, 1, lanes),
