@@ -155,6 +155,7 @@ def _accumulators(config: AcceleratorConfig, family: str) -> Terms:
         ),
         (memory.ff + late + word + 2 * sizes.address + 7, 1),
         block_ram=memory.block_ram,
+        delay=(1.0, 1 / config.pipeline_stages),
     )
 
 
@@ -355,27 +356,28 @@ def _constant(config: AcceleratorConfig, family: str) -> Terms:
 
 
 ARRAY = ("rows", "cols", "activation_width", "weight_width", "token_depth")
+STAGES = "pipeline_stages"
 UNITS = {
     "fetch": Unit(("bus_width",), _fetch),
     "patchify": Unit(("rows", "activation_width", "bus_width"), _patchify),
     "weights": Unit(
         ("rows", "cols", "lanes", "activation_width", "weight_width", "bus_width"), _weights
     ),
-    "gemm (vectors)": Unit(ARRAY, _vectors),
+    "gemm (vectors)": Unit((*ARRAY, STAGES), _vectors),
     "array": Unit((*ARRAY, "array_multiplier"), _array),
-    "accumulators": Unit((*ARRAY, "channel_depth"), _accumulators),
-    "total queue": Unit((*ARRAY, "channel_depth", "lanes", "pipeline_stages"), _total_queue),
+    "accumulators": Unit((*ARRAY, "channel_depth", STAGES), _accumulators),
+    "total queue": Unit((*ARRAY, "channel_depth", "lanes", STAGES), _total_queue),
     "requantizer": Unit((*ARRAY, "channel_depth", "lanes"), _requantizer),
     "store": Unit(("cols", "rows", "lanes", "activation_width", "bus_width"), _store),
     "layernorm": Unit(
-        ("rows", "lanes", "embedding_depth", "activation_width", "bus_width"), _layernorm
+        ("rows", "lanes", "embedding_depth", "activation_width", "bus_width", STAGES), _layernorm
     ),
     "log2 softmax": Unit(("cols", "token_depth", "log_width", "base"), _softmax),
     "attention": Unit(
         ("rows", "cols", "log_width", "activation_width", "token_depth", "base"), _attention
     ),
-    "code buffer": Unit(("rows", "lanes", "activation_width", "code_depth"), code_buffer),
-    "residual buffer": Unit(("lanes", "residual_depth"), residual_buffer),
+    "code buffer": Unit(("rows", "lanes", "activation_width", "code_depth", STAGES), code_buffer),
+    "residual buffer": Unit(("lanes", "residual_depth", STAGES), residual_buffer),
     "sequencer": Unit(("bus_width",), _sequencer),
     "controller": Unit((), _constant),
     "CSR": Unit((), _constant),

@@ -39,7 +39,8 @@ def _word_buffer(
         ),
         (late + banks * bank.ff + readers * (10 + bits(banks)), 1),
         block_ram=banks * bank.block_ram,
-        delay=(1.0, log2(1 + bank.lut / width)),
+        # The registers of `pipeline_stages` cut the way from the memory.
+        delay=(1.0, 1 / stages, log2(1 + bank.lut / width)),
     )
 
 

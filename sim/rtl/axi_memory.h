@@ -55,6 +55,12 @@ class AxiMemory {
     AxiMemory(uint8_t* contents, uint64_t base, uint64_t size)
         : m_contents(contents), m_base(base), m_size(size) {}
 
+    // Nothing is on its way any more; the bytes stay.
+    void reset(Vtop& top) {
+        *this = AxiMemory(m_contents, m_base, m_size);
+        top.m_axi__rvalid = top.m_axi__bvalid = 0;
+    }
+
     // Begin to count: what is drawn from now on depends on nothing before.
     void start(const Timing& timing, const Fault* faults, size_t count) {
         m_timing = timing;
@@ -259,8 +265,8 @@ class AxiMemory {
         m_violation = std::string(channel) + " in cycle " + std::to_string(cycle) + ": " + what;
     }
 
-    uint8_t* const m_contents;
-    const uint64_t m_base, m_size;
+    uint8_t* m_contents;
+    uint64_t m_base, m_size;
     Timing m_timing{};
     std::vector<Fault> m_faults;
     Traffic m_traffic{};

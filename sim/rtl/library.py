@@ -38,6 +38,7 @@ class TrafficLayout(c.Structure):
 _WORDS, _LONGS = c.POINTER(c.c_uint32), c.POINTER(c.c_uint64)
 FUNCTIONS = {
     "open": (c.c_void_p, c.c_void_p, c.c_uint64, c.c_uint64),
+    "reset": (None, c.c_void_p),
     "close": (None, c.c_void_p),
     "write": (c.c_int, c.c_void_p, c.c_uint32, c.c_uint32),
     "read": (c.c_int, c.c_void_p, c.c_uint32, _WORDS),

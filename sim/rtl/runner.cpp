@@ -95,8 +95,14 @@ class Simulation {
         m_context.traceEverOn(true);
 #endif
         m_top = std::make_unique<Vtop>(&m_context, "top");
+        reset();
+    }
+
+    // Of the design and all that is on its way to and from memory; cycle 0 follows.
+    void reset() {
         Timing timing{};
         timing.bandwidth = ONE_BEAT;
+        m_memory.reset(*m_top);
         m_memory.start(timing, nullptr, 0);
         m_top->rst = 1;
         for (unsigned i = 0; i < RESET_CYCLES; ++i) {
@@ -104,6 +110,7 @@ class Simulation {
             rise();
         }
         m_top->rst = 0;
+        m_cycle = 0;
         m_memory.drive(*m_top, 0);
     }
 
@@ -238,6 +245,8 @@ using rtl::Simulation;
 ABI void* rtl_open(uint8_t* contents, uint64_t base, uint64_t size) {
     return new Simulation(contents, base, size);
 }
+
+ABI void rtl_reset(void* self) { static_cast<Simulation*>(self)->reset(); }
 
 ABI void rtl_close(void* self) { delete static_cast<Simulation*>(self); }
 

@@ -93,6 +93,10 @@ class RtlSession:
             self._library.rtl_close(self._self)
             self._self = None
 
+    def reset(self) -> None:
+        """Reset the design, in whatever it is doing; `memory` keeps its bytes."""
+        self._library.rtl_reset(self._self)
+
     def write(self, offset: int, value: int) -> None:
         """Write a word of the registers. Raises: RtlError where the answer is not OKAY."""
         self._check("write", offset, self._library.rtl_write(self._self, offset, value))

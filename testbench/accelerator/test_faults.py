@@ -1,13 +1,13 @@
 """What goes wrong stops the run in a defined state, is told, and leaves the next run exact."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
 from rootshift import csr
 from rootshift.csr import ErrorCause
-from rootshift.isa import BY_NAME, NO_UNIT, OPCODE_WIDTH, Command, assemble
+from rootshift.isa import BY_NAME, COMMAND_BYTES, NO_UNIT, OPCODE_WIDTH, Command, assemble
 from rootshift.sim.native.memory import Fault, MemoryTiming
 from rootshift.sim.rtl.result import RtlError, RunResult
 from rootshift.sim.rtl.runner import RtlSession
@@ -379,3 +379,59 @@ def test_many_runs_in_a_row(good: Proof, session: RtlSession) -> None:
 def test_the_design_is_what_its_registers_say(good: Proof, session: RtlSession) -> None:
     words = [session.read(offset) for offset in csr.find_register("CONFIG").offsets]
     assert csr.unpack_config(words) == WIDE
+
+
+def test_a_reset_at_any_cycle(good: Proof, session: RtlSession) -> None:
+    """Bursts under way and all: what follows is as from power-on."""
+    rng, slow = generator(4), MemoryTiming(hold=0.3)
+    cycles = session.run(memory=slow).cycles
+    for limit in rng.integers(1, cycles, 12).tolist():
+        with pytest.raises(RtlError):
+            session.run(limit=limit, memory=slow)
+        session.reset()
+        status, error = (csr.find_register(name).offset for name in ("STATUS", "ERROR"))
+        assert (session.read(status), session.read(error)) == (0, 0)
+        works(good, session)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 7, 40])
+def test_a_program_that_is_cut_off(good: Proof, session: RtlSession, kept: int) -> None:
+    """What erased memory holds is no command: the first one behind the cut is named."""
+    end = COMMAND_BYTES * len(good.program.commands)
+    memory = bytearray(good.memory)
+    memory[COMMAND_BYTES * kept : end] = b"\xff" * (end - COMMAND_BYTES * kept)
+    address = BASE + COMMAND_BYTES * kept
+    stops_edited(good, session, bytes(memory), ErrorCause.BAD_OPCODE, address)
+
+
+def test_registers_at_any_time(good: Proof, session: RtlSession) -> None:
+    """All are read, and written but where that means something, and so are addresses that none has,
+    while a run is on its way: it ends as if nothing had been."""
+    rng = generator(5)
+    meant = {"WATCHDOG", "INTERRUPT_ENABLE", "CONTROL"}
+    kept = {at for each in csr.REGISTERS if each.name in meant for at in each.offsets}
+    legal = {at for each in csr.REGISTERS for at in each.offsets}
+    writable = {at for each in csr.REGISTERS if each.access.writable for at in each.offsets}
+    poison(good, session)
+    for _ in range(3):
+        with pytest.raises(RtlError):
+            session.run(limit=int(rng.integers(1, 100)))
+        others = rng.choice(range(0, 1 << 12, 4), 30).tolist()
+        for offset in rng.permutation([*legal, *others]).tolist():
+            answers(lambda at=offset: session.read(at), legal=offset in legal)
+            if offset not in kept:
+                word = int(rng.integers(1 << 32))
+                answers(lambda at=offset, w=word: session.write(at, w), legal=offset in writable)
+    run = session.run(limit=1 << 18)
+    assert (run.cause, run.address, run.violation) == (ErrorCause.NONE, 0, None)
+    assert (good.program.logits(run.memory) == good.golden.logits).all()
+    works(good, session)
+
+
+def answers(access: Callable[[], object], *, legal: bool) -> None:
+    """OKAY where it is legal, and an error where not."""
+    if legal:
+        access()
+        return
+    with pytest.raises(RtlError, match=r"response 2$"):
+        access()

@@ -75,6 +75,9 @@ DSP_ARRAYS = (
 """Arrays of DSP blocks, with two products in each and with one (rows, cols, activations, weights),
 and the split of each."""
 
+STAGED = ("accumulators", "code buffer", "residual buffer")
+"""Units whose longest path the registers of `pipeline_stages` cut: each has a run with two."""
+
 WHOLE_DESIGNS = (
     AcceleratorConfig(
         rows=4,
@@ -127,6 +130,8 @@ def sample(unit: str) -> Iterator[tuple[AcceleratorConfig, str]]:
             yield replace(REST, bus_width=width), "held_out" if width == 64 else "fit"
         return
     chosen: list[AcceleratorConfig] = list(_draw(unit, count, names)) if names else [REST]
+    if unit in STAGED:
+        yield replace(REST, lanes=2, pipeline_stages=2), "fit"
     for at in range(0, len(chosen), 4):
         block = chosen[at : at + 4]
         least = min(block, key=lambda config: _hash(unit, config))
