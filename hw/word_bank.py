@@ -9,12 +9,10 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import WORDS_MAX
+from ..latency import block_words
 from .checks import check_integer, check_stages
 from .pipeline import delay
 
-BLOCK_WORDS = 2048
-"""Words of a block: the most with which block RAMs hold nine bits of each (2 K x 9), so that words
-of any width leave little of them empty, and few blocks have to be joined."""
 UNRELATED = {"no_rw_check": 1}
 """Attribute of a memory of which nobody asks what a read gives in the cycle of a write to the same
 word. Block RAMs of two ports promise nothing there: synthesis would add what keeps the old word."""
@@ -90,7 +88,7 @@ class WordBank(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        size = BLOCK_WORDS if self.stages > 1 else self.depth
+        size = block_words(self.word_width // self.parts) if self.stages > 1 else self.depth
         place = (size - 1).bit_length()
         words = []
         for number, first in enumerate(range(0, self.depth, size)):

@@ -49,7 +49,7 @@ class AcceleratorConfig:
         residual_depth: words of `lanes` 16-bit values in the residual buffer, 1..2^20.
         bus_width: bits of a beat of the memory bus, 32, 64 or 128.
         pipeline_stages: registers of each long path, 1..3: between a scratchpad's memory and its
-            readers, and in each wide multiplication. Two reach a faster clock.
+            readers, and in each wide multiplication. One is smaller and slower.
         array_multiplier: what the array's products are made of, "lut" or "dsp": DSP blocks, with
             two products in each where the widths allow.
     Raises: ConfigError naming the field whose value is not legal.
@@ -68,7 +68,7 @@ class AcceleratorConfig:
     code_depth: int = 16384
     residual_depth: int = 8192
     bus_width: int = 64
-    pipeline_stages: int = 1
+    pipeline_stages: int = 2
     array_multiplier: str = "lut"
 
     def __post_init__(self) -> None:

@@ -75,6 +75,20 @@ ROOT_DIGITS = 2
 """Binary digits of the root, and of its reciprocal, that are found per cycle."""
 
 
+# Buffers.
+BLOCK_WORDS = 2048
+"""Words of a block of a buffer's bank: the most with which block RAMs hold nine bits of each (2 K x
+9), so that words of any width leave little of them empty, and few blocks have to be joined."""
+BLOCK_BITS = 1 << 14
+"""Bits of a block RAM, without each ninth."""
+
+
+def block_words(bits: int) -> int:
+    """Words of a block, with two stages or more, where so many bits of a word are written by
+    themselves: `BLOCK_WORDS`, or so many more as a block RAM of few bits has."""
+    return next((BLOCK_BITS // width for width in (1, 2, 4) if bits <= width), BLOCK_WORDS)
+
+
 def word_buffer(stages: int) -> int:
     """From an address of a scratchpad to its word: a queue of addresses, the register of the one
     whose turn it is, memory, a queue of words.

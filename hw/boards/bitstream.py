@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ToolError
-from ..synthesis.routing import PLACER, Routing, read_report
+from ..synthesis.routing import Routing, read_report
 from ..synthesis.tools import NEXTPNR, YOSYS, require
 from .ulx3s import Ulx3s
 
@@ -56,7 +56,7 @@ def ulx3s_bitstream(board: Ulx3s, folder: Path, *, soft: str = ARRAY, seed: int 
         # The other mapper, abc9, ends without a word on some designs in WebAssembly.
         synth_opts="-noabc9",
         script_after_read="\n".join(f"{step} {soft}" for step in steps) if soft else "",
-        nextpnr_opts=f"--report {_REPORT} --seed {seed} --placer {PLACER} --timing-allow-fail",
+        nextpnr_opts=f"--report {_REPORT} --seed {seed} --timing-allow-fail",
     )
     _run(plan, folder)
     report = json.loads((folder / _REPORT).read_text(encoding="utf-8"))

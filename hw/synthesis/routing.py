@@ -1,6 +1,7 @@
 """Place and route by nextpnr, and in which units the longest paths are."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from .accelerator import NETLIST
 from .block_registers import absorb_registers
 from .fan_out import split_fan_out
 from .netlist import TOP
-from .tools import NEXTPNR, run_tool
+from .tools import NEXTPNR, ToolStuckError, run_tool
 
 DEVICES = {"LFE5U-25F": "--25k", "LFE5U-45F": "--45k", "LFE5U-85F": "--85k"}
 """Part -> option of nextpnr."""
@@ -22,8 +23,11 @@ PACKAGE = "CABGA381"
 SPEED = "6"
 GOAL_MHZ = 100.0
 """Clock that is aimed at where none is asked for."""
-PLACER = "static"
-"""With "heap", which nextpnr takes by itself, wires are a quarter longer."""
+PLACERS = ("static", "heap")
+"""The second, which nextpnr takes by itself and whose wires are a quarter longer, where the first
+does not come to an end, as can be where a design has few cells of a kind."""
+STATIC_STEPS = 2000
+"""Of the first, at most; 16 x 16 on an LFE5U-85F takes 800."""
 LOG = "nextpnr.log"
 PACKED = "packed.json"
 """The netlist as nextpnr reads it."""
@@ -122,16 +126,27 @@ def place_and_route(
         "freq": f"{clock_mhz:g}",
         "seed": str(seed),
         "report": REPORT,
-        "placer": PLACER,
         # The other is quicker and leaves paths a fifth longer.
         "router": "router1",
         "log": LOG,
     }
-    arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
     flags = ["lpf-allow-unconstrained", "timing-allow-fail", "detailed-timing-report", "quiet"]
-    run_tool(NEXTPNR, [DEVICES[part], *arguments, *(f"--{flag}" for flag in flags)], folder)
+    arguments = [DEVICES[part], *words, *(f"--{flag}" for flag in flags)]
+    first, second = ([*arguments, "--placer", placer] for placer in PLACERS)
+    try:
+        run_tool(NEXTPNR, first, folder, lambda: _static_steps(folder / LOG) > STATIC_STEPS)
+    except ToolStuckError:
+        run_tool(NEXTPNR, second, folder)
     report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     return read_report(report, paths)
+
+
+def _static_steps(log: Path) -> int:
+    """How many steps the static placer has made, as its log says."""
+    said = log.read_text(encoding="utf-8") if log.exists() else ""
+    found = re.findall(r"iter=(\d+)", said[-1000:])
+    return int(found[-1]) if found else 0
 
 
 def read_report(report: Mapping[str, Any], paths: Mapping[str, str]) -> Routing:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,23 +28,47 @@ def require(*packages: str) -> None:
             raise ToolError(f'{package} must be installed: pip install "rootshift[synthesis]"')
 
 
-def run_tool(package: str, arguments: list[str], folder: Path) -> str:
+class ToolStuckError(ToolError):
+    """A tool that would not have come to an end."""
+
+
+def run_tool(
+    package: str, arguments: list[str], folder: Path, stuck: Callable[[], bool] | None = None
+) -> str:
     """What a tool prints; it works in `folder`.
 
-    Raises: ToolError where its package is missing, or with the end of what it said.
+    Parameters: `stuck` is asked every second, and ends the tool by saying so.
+    Raises: ToolError where its package is missing, or with the end of what it said; ToolStuckError.
     """
     require(package)
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-c", _CALLS[package], *arguments],
         cwd=folder,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",
-        check=False,
     )
-    if done.returncode:
-        raise ToolError(f"{package} failed: {_reason(done.stderr or done.stdout)}")
-    return done.stdout
+    try:
+        said, errors = _watched(process, package, stuck)
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    if process.returncode:
+        raise ToolError(f"{package} failed: {_reason(errors or said)}")
+    return said
+
+
+def _watched(
+    process: subprocess.Popen[str], package: str, stuck: Callable[[], bool] | None
+) -> tuple[str, str]:
+    while True:
+        try:
+            return process.communicate(timeout=1 if stuck else None)
+        except subprocess.TimeoutExpired:
+            if stuck and stuck():
+                raise ToolStuckError(f"{package} did not come to an end") from None
 
 
 def yosys(commands: str, folder: Path, *, log: str = "") -> None:

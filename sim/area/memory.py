@@ -128,7 +128,7 @@ def mapped(memory: Memory, family: str) -> Mapping:
     _, kind, takes, banks = min(ways, key=itemgetter(0))
     read_bits = memory.reads * memory.width
     address = (memory.depth - 1).bit_length()
-    mux = _chosen_by(banks, family) * read_bits
+    mux = chosen_by(banks, family) * read_bits
     if kind == "logic":
         words = memory.depth * memory.width
         return Mapping("logic", lut=words, ff=words + memory.sync * read_bits)
@@ -142,7 +142,7 @@ def mapped(memory: Memory, family: str) -> Mapping:
     return Mapping("block", block_ram=takes, lut=mux, ff=late + held + chosen, around=held)
 
 
-def _chosen_by(words: int, family: str) -> int:
+def chosen_by(words: int, family: str) -> int:
     """LUTs that choose a bit between so many words: on ECP5 one takes two of them with what selects
     each, one of six inputs makes three choices between two."""
     return 0 if words == 1 else -(-words // 2) if family == "ecp5" else -(-(words - 1) // 3)

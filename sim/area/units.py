@@ -146,6 +146,7 @@ def _accumulators(config: AcceleratorConfig, family: str) -> Terms:
     moved = min(moved + (weights - 1) * config.stationary_width, sizes.total)
     code_moved = min(sizes.code_sum + (activations - 1) * config.activation_width, sizes.code_total)
     late = cols * moved + code_moved
+    again = config.pipeline_stages > 1
     return Terms(
         (
             memory.lut,
@@ -153,7 +154,7 @@ def _accumulators(config: AcceleratorConfig, family: str) -> Terms:
             cols * moved * (activations > 1),
             cols * moved * (weights > 1),
         ),
-        (memory.ff + late + word + 2 * sizes.address + 7, 1),
+        (memory.ff + (late + word) * (1 + again) + 2 * sizes.address + 7, 1),
         block_ram=memory.block_ram,
         delay=(1.0, 1 / config.pipeline_stages),
     )

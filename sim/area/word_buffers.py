@@ -6,7 +6,7 @@ from ... import latency
 from ...config import CODE_BANKS, AcceleratorConfig
 from ...formats import RESIDUAL_WIDTH
 from ...isa import WORD_ADDRESS_WIDTH
-from .memory import Memory, mapped
+from .memory import Mapping, Memory, chosen_by, mapped
 from .structure import bits, plain_queue
 from .terms import Terms
 
@@ -22,7 +22,7 @@ def _word_buffer(
     family: str,
 ) -> Terms:
     rows = -(-depth // banks)
-    bank = mapped(Memory(rows, width, parts=parts, unrelated=True), family)
+    bank = _bank(rows, width, parts, stages, family)
     # Of a reader's addresses and of its words.
     waiting, _ = plain_queue(latency.words_waiting(stages), WORD_ADDRESS_WIDTH + width, family)
     # Addresses of readers and of writes beside the depth, where that is more than to look at bits.
@@ -41,6 +41,22 @@ def _word_buffer(
         block_ram=banks * bank.block_ram,
         # The registers of `pipeline_stages` cut the way from the memory.
         delay=(1.0, 1 / stages, log2(1 + bank.lut / width)),
+    )
+
+
+def _bank(rows: int, width: int, parts: int, stages: int, family: str) -> Mapping:
+    """A `WordBank`: from two stages on in blocks, with a register behind each."""
+    cut = latency.block_words(width // parts) if stages > 1 else rows
+    blocks = [
+        mapped(Memory(min(cut, rows - first), width, parts=parts, unrelated=True), family)
+        for first in range(0, rows, cut)
+    ]
+    behind = len(blocks) * (stages > 1) + (stages > 2)
+    return Mapping(
+        "block",
+        block_ram=sum(block.block_ram for block in blocks),
+        lut=sum(block.lut for block in blocks) + width * chosen_by(len(blocks), family),
+        ff=sum(block.ff for block in blocks) + width * behind,
     )
 
 

@@ -22,6 +22,7 @@ WIDE = AcceleratorConfig(
     embedding_depth=256,
     code_depth=1 << 15,
     residual_depth=1 << 13,
+    pipeline_stages=1,
 )
 """Room for many small models, of up to 8 bits and 4-bit log codes of base sqrt2."""
 

@@ -58,7 +58,7 @@ UNITS = {
 CELLS_MAX = 256
 """Cells of an array that one run takes, so that it ends in a few minutes in WebAssembly."""
 CODE_BITS_MAX = 1 << 22
-REST = AcceleratorConfig(rows=8, cols=8, token_depth=197, channel_depth=1000)
+REST = AcceleratorConfig(rows=8, cols=8, token_depth=197, channel_depth=1000, pipeline_stages=1)
 """Gives the fields that a unit does not depend on."""
 
 BEYOND = {
@@ -88,6 +88,7 @@ WHOLE_DESIGNS = (
         embedding_depth=48,
         code_depth=2048,
         residual_depth=1024,
+        pipeline_stages=1,
     ),
     AcceleratorConfig(
         rows=8,
@@ -97,6 +98,7 @@ WHOLE_DESIGNS = (
         embedding_depth=192,
         code_depth=23664,
         residual_depth=4728,
+        pipeline_stages=1,
     ),
     AcceleratorConfig(
         rows=12,
@@ -112,6 +114,7 @@ WHOLE_DESIGNS = (
         code_depth=8192,
         residual_depth=8192,
         bus_width=32,
+        pipeline_stages=1,
     ),
 )
 """The whole designs that the model is compared to; the second is DeiT-T's at W4/A4."""

@@ -43,8 +43,6 @@ DESIGNS = [
     for kind in KINDS[device]
 ]
 ASSUMED_MHZ = {"xc7z020": 100.0, "xczu9eg": 150.0}
-STAGES = 2
-"""Registers of long paths, `pipeline_stages`."""
 
 
 def main() -> None:
@@ -87,7 +85,7 @@ def config_of(artifact: Artifact, design: str) -> AcceleratorConfig:
     """The configuration that the name of a design stands for."""
     _, array, kind, *lanes = design.split("/")
     config = AcceleratorConfig.for_artifact(artifact, array)
-    config = replace(config, array_multiplier=kind, pipeline_stages=STAGES)
+    config = replace(config, array_multiplier=kind)
     if not lanes:
         return config
     depth = residual_words(artifact, int(lanes[0]))

@@ -54,9 +54,9 @@ def test_bits_for_bytes_are_within_the_budget_and_quantize_takes_them(tmp_path: 
 
 def test_bits_for_cycles_are_counted_by_the_cycle_model(tmp_path: Path) -> None:
     out, artifact = tmp_path / "s", tmp_path / "a"
-    words = (*QUICK, "--array", "8x8", "--cycles", "45000")
+    words = (*QUICK, "--array", "8x8", "--cycles", "49000")
     result = invoke(*words, "--out", out, "--json").json
-    assert 38715 < result["cycles"] <= 45000
+    assert 41905 < result["cycles"] <= 49000
     invoke("quantize", "digits", "--limit", "4", "--bits", out / "bits.toml", "--out", artifact)
     image = tmp_path / "image.png"
     from PIL import Image
@@ -82,7 +82,7 @@ def test_text_shows_the_worst(tmp_path: Path) -> None:
         (("--cycles", "-5"), "--cycles must be at least 1, not -5"),
         (("--bits", "nothing"), "bits must be spelled like W4A4"),
         (("--weight-bytes", "100"), "budget must be at least"),
-        (("--cycles", "9", "--array", "8x8"), "budget must be at least 38715 cycles, not 9"),
+        (("--cycles", "9", "--array", "8x8"), "budget must be at least 41905 cycles, not 9"),
     ],
 )
 def test_bad_options_leave_nothing(words: tuple[str, ...], message: str, tmp_path: Path) -> None:

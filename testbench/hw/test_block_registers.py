@@ -13,7 +13,8 @@ from rootshift.hw.synthesis.accelerator import NETLIST, synthesize
 from rootshift.hw.synthesis.block_registers import absorb_registers
 from rootshift.hw.synthesis.netlist import TOP
 from rootshift.hw.synthesis.tools import yosys
-from rootshift.hw.word_bank import BLOCK_WORDS, WordBank
+from rootshift.hw.word_bank import WordBank
+from rootshift.latency import BLOCK_WORDS
 from rootshift.testbench.hw import test_requantizer
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.netlists import CLOCK, ENABLE, OTHER_CLOCK, RESET, Netlist

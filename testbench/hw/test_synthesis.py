@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from rootshift.config import AcceleratorConfig
 from rootshift.errors import ConfigError, ToolError
-from rootshift.hw.synthesis import tools
+from rootshift.hw.synthesis import routing, tools
 from rootshift.hw.synthesis.accelerator import NETLIST, synthesize, synthesize_accelerator
 from rootshift.hw.synthesis.families import Cells, family
 from rootshift.hw.synthesis.netlist import (
@@ -209,6 +209,16 @@ def test_a_component_is_placed_and_routed(tmp_path: Path) -> None:
     path = routed.slowest
     assert path.logic_ns + path.route_ns == pytest.approx(1000 / routed.fmax_mhz, rel=0.01)
     assert [step.kind for step in path.steps] == ["clk-to-q", "routing", "setup"]
+
+
+@pytest.mark.slow
+def test_a_placer_that_comes_to_no_end_gives_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routing, "STATIC_STEPS", -1)
+    found = synthesize(Around(), "ecp5", tmp_path)
+    assert place_and_route("LFE5U-25F", tmp_path, found.paths).used["TRELLIS_FF"] == 8
+    assert "HeAP Placer Time" in (tmp_path / routing.LOG).read_text()
 
 
 def test_where_no_register_feeds_another_there_is_no_clock() -> None:

@@ -13,9 +13,9 @@ from cocotb.triggers import FallingEdge
 
 from rootshift import latency
 from rootshift.hw import verilog
-from rootshift.hw.word_bank import BLOCK_WORDS
 from rootshift.hw.word_buffer import ReadPort, WordBuffer, chunk_write, write_stream
 from rootshift.isa import WORD_ADDRESS_WIDTH
+from rootshift.latency import BLOCK_WORDS
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
@@ -57,6 +57,13 @@ SIZES = {
     "residuals in blocks": DEEP,
     "residuals in blocks, two stages": {**DEEP, "stages": 2},
     "codes in blocks, three stages": {**CODES, "depth": 4 * BLOCK_WORDS + 5, "stages": 3},
+    "narrow parts in blocks, two stages": {
+        **CODES,
+        "word_width": 8,
+        "parts": 2,
+        "depth": 8 * BLOCK_WORDS + 9,
+        "stages": 2,
+    },
     "tiny": TINY,
 }
 

@@ -251,11 +251,14 @@ def test_the_machine_reads_the_bytes() -> None:
         Machine(program).run(random_pixels(generator(4), artifact, 1))
 
 
+FOUR = {"lanes": 4}
+
+
 class TestTensors:
     """Beats that do not fit the program are refused."""
 
     def run(self) -> tuple[Program, dict[str, np.ndarray]]:
-        artifact, program = compiled(generator(5), "4x4", "W4A4", Size(width=10), {})
+        artifact, program = compiled(generator(5), "4x4", "W4A4", Size(width=10), FOUR)
         return program, Machine(program).run(random_pixels(generator(5), artifact, 1)).beats
 
     def test_missing_beats(self) -> None:
@@ -287,7 +290,7 @@ class TestTensors:
     def test_a_value_has_the_cycle_of_the_last_beat_that_has_a_part_of_it(self, case: str) -> None:
         rng = generator(6)
         array, bits, size, fields = CASES[case]
-        artifact, program = compiled(rng, array, bits, size, fields, 2)
+        artifact, program = compiled(rng, array, bits, size, fields | FOUR, 2)
         beats = Machine(program).run(random_pixels(rng, artifact, 2)).beats
         stamps = {name: 7 + 3 * np.arange(len(values)) for name, values in beats.items()}
         before, cycles = tensors(program, beats), value_cycles(program, beats, stamps)
@@ -308,7 +311,7 @@ class TestTensors:
 
     def test_rows_of_a_batch_are_its_images(self) -> None:
         rng = generator(5)
-        artifact, program = compiled(rng, "4x4", "W4A4", Size(width=10), {}, 4, batch=2)
+        artifact, program = compiled(rng, "4x4", "W4A4", Size(width=10), FOUR, 4, batch=2)
         beats = Machine(program).run(random_pixels(rng, artifact, 4)).beats
         before = tensors(program, beats)["block0.norm1"]
         # Behind the norms of the first batch: of block 0 twice, and of the pooled rows.
