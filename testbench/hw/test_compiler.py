@@ -158,7 +158,7 @@ class TestTokensSideBySide:
     @pytest.mark.parametrize("batch", [1, 3])
     def test_layout(self, batch: int) -> None:
         program = built(model(self.SIZE), images=batch, batch=batch)
-        tokens, chunks, tiles = self.SIZE.tokens, 3, 3
+        tokens, chunks, tiles = self.SIZE.tokens, 10 // program.config.lanes, 3
         norms = commands(program, "LAYERNORM")[-batch:]
         heads = commands(program, "GEMM")[-batch:]
         first = norms[0]["out"]
@@ -298,7 +298,7 @@ class TestRefusals:
         ("fields", "message"),
         [
             ({"code_depth": 40}, "code buffer must hold 83 words for block0.attention, not 40"),
-            ({"residual_depth": 14}, "residual buffer must hold 15 words for embed, not 14"),
+            ({"residual_depth": 59}, "residual buffer must hold 60 words for embed, not 59"),
             ({"token_depth": 4}, "token_depth must be at least 5 for the artifact, not 4"),
             ({"log_width": 5}, "block0.softmax: log_width must be the hardware's, 5, not 4"),
             ({"base": "2"}, "block0.softmax: base must be the hardware's, 2, not sqrt2"),
@@ -316,8 +316,8 @@ class TestRefusals:
                 "code buffer must hold 166 words for block0.attention, not 80",
             ),
             (
-                {"images": 2, "batch": 2, "residual_depth": 29},
-                "residual buffer must hold 30 words for embed, not 29",
+                {"images": 2, "batch": 2, "residual_depth": 119},
+                "residual buffer must hold 120 words for embed, not 119",
             ),
             (
                 {"images": 2, "batch": 2, "token_depth": 9},
