@@ -27,7 +27,7 @@ class ScoreGather(wiring.Component):
         Struct of `scores`, an array of `lanes` signed 24-bit scores, `key_end`, set on the last
         part of a key, and `last`, set on the last key of a row.
     start_stb : In(1)
-        Scores of another command follow: `offset` is taken.
+        Scores of another command follow, and none is offered: `offset` is taken.
     offset : In(16)
         Signed offset that they go with.
     active : In(1)

@@ -71,7 +71,7 @@ def requantizer(bench: Bench) -> None:
     bench.assume((cycle != 1) | unit.i.valid)
     bench.assume(unit.o.ready)
     beat = bench.keep(unit.i.payload, cycle == 1)
-    low, high = bench.keep(unit.low, cycle == 1), bench.keep(unit.high, cycle == 1)
+    low, high = bench.keep(unit.low, cycle == 2), bench.keep(unit.high, cycle == 2)
     given = unit.i.payload.shape()(beat)
     t = given.acc[0] - weight_zero * given.sum + bias
     y = _clamp(zero + _rounded(t * multiplier, shift), low, high)

@@ -94,11 +94,9 @@ def data_first(bench: Bench) -> None:
     bench.assume(~unit.write_done.valid | (asked & (sent == request.payload.beats)))
 
 
-def offset_holds(bench: Bench) -> None:
-    """The offset goes with the scores that wait."""
-    unit = bench.unit
-    waits = bench.past(unit.i.valid & ~unit.i.ready)
-    bench.assume(~waits | (unit.offset == bench.past(unit.offset)))
+def scores_behind_start(bench: Bench) -> None:
+    """No score is there when those of another command are announced."""
+    bench.assume(~bench.unit.start_stb | ~bench.unit.i.valid)
 
 
 def one_of_three(bench: Bench) -> None:
@@ -121,7 +119,7 @@ CONTRACTS: dict[type, Callable[[Bench], None]] = {
     MemoryAccess: answers_owed,
     RegisterAccess: answers_owed,
     ResidualStore: one_of_three,
-    ScoreGather: offset_holds,
+    ScoreGather: scores_behind_start,
     StoreUnit: data_first,
 }
 """What units demand of their neighbours beside the stream rules, in their documentation's words."""
