@@ -36,6 +36,7 @@ lock: $(SUPPLY)
 	  --generate-hashes --no-annotate --output-file requirements.lock
 
 licences: $(STAMP)
+	mkdir -p build
 	$(BIN)/python -m rootshift.testbench.supply.licences > build/licences.md
 	mv build/licences.md docs/licences.md
 

@@ -77,11 +77,11 @@ class Gearbox(wiring.Component):
         state, push, pop = Signal(shape), Signal(), Signal()
         level, place = state.level, state.place
 
-        def after(units: Value) -> Value:
+        def after(count: Value) -> Value:
             """The state where so many are there; what is compared does not wait for who moves."""
-            left = Mux(units >= given, units - given, units)
-            members = (units[: len(level)], left[: len(place)])
-            return Cat(*members, units >= given, units >= 2 * given)
+            left = Mux(count >= given, count - given, count)
+            members = (count[: len(level)], left[: len(place)])
+            return Cat(*members, count >= given, count >= 2 * given)
 
         pushed = Mux(pop, after(level + (taken - given)), after(level + taken))
         kept = Mux(pop, after(level - given), state.as_value())

@@ -133,6 +133,8 @@ def place_and_route(
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     flags = ["lpf-allow-unconstrained", "timing-allow-fail", "detailed-timing-report", "quiet"]
     arguments = [DEVICES[part], *words, *(f"--{flag}" for flag in flags)]
+    # Steps of an earlier run are none of this one's.
+    (folder / LOG).unlink(missing_ok=True)
     first, second = ([*arguments, "--placer", placer] for placer in PLACERS)
     try:
         run_tool(NEXTPNR, first, folder, lambda: _static_steps(folder / LOG) > STATIC_STEPS)

@@ -158,7 +158,7 @@ class TestTokensSideBySide:
     @pytest.mark.parametrize("batch", [1, 3])
     def test_layout(self, batch: int) -> None:
         program = built(model(self.SIZE), images=batch, batch=batch)
-        tokens, chunks, tiles = self.SIZE.tokens, 10 // program.config.lanes, 3
+        tokens, chunks, tiles = self.SIZE.tokens, -(-10 // program.config.lanes), 3
         norms = commands(program, "LAYERNORM")[-batch:]
         heads = commands(program, "GEMM")[-batch:]
         first = norms[0]["out"]
