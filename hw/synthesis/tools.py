@@ -19,6 +19,8 @@ _CALLS = {
 """Package -> Python that runs its tool with the arguments that follow."""
 _TAIL = 2000
 """Characters of what a failed tool said that are told."""
+POLL = 1.0
+"""Seconds between two looks at a tool that may be stuck."""
 
 
 def require(*packages: str) -> None:
@@ -37,7 +39,7 @@ def run_tool(
 ) -> str:
     """What a tool prints; it works in `folder`.
 
-    Parameters: `stuck` is asked every second, and ends the tool by saying so.
+    Parameters: `stuck` is asked every `POLL`, and ends the tool by saying so.
     Raises: ToolError where its package is missing, or with the end of what it said; ToolStuckError.
     """
     require(package)
@@ -65,7 +67,7 @@ def _watched(
 ) -> tuple[str, str]:
     while True:
         try:
-            return process.communicate(timeout=1 if stuck else None)
+            return process.communicate(timeout=POLL if stuck else None)
         except subprocess.TimeoutExpired:
             if stuck and stuck():
                 raise ToolStuckError(f"{package} did not come to an end") from None

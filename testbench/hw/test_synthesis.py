@@ -216,6 +216,7 @@ def test_a_placer_that_comes_to_no_end_gives_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routing, "STATIC_STEPS", -1)
+    monkeypatch.setattr(tools, "POLL", 0.01)
     found = synthesize(Around(), "ecp5", tmp_path)
     assert place_and_route("LFE5U-25F", tmp_path, found.paths).used["TRELLIS_FF"] == 8
     assert "HeAP Placer Time" in (tmp_path / routing.LOG).read_text()
