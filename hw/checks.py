@@ -28,3 +28,10 @@ def check_stages(stages: int) -> int:
     Raises: TypeError, ValueError as `check_integer` does.
     """
     return check_integer("stages", stages, PIPELINE_STAGES[0], PIPELINE_STAGES[-1])
+
+
+def check_switch(name: str, value: Any) -> bool:
+    """Return `value` if it is True or False; raises TypeError otherwise."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return value

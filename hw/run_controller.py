@@ -70,6 +70,8 @@ class RunController(wiring.Component):
         `writes` structs of the same.
     buffer_faults : In(array)
         `buffers` structs of `valid` and `address` (20 bits, of a word): BAD_ADDRESS.
+    parity_faults : In(array)
+        `buffers` structs of the same: BAD_PARITY.
     core_reset : Out(1)
         Resets all units, data movers included, from a register: two cycles before each run and
         after each that was stopped, and in the cycle after a reset.
@@ -91,9 +93,10 @@ class RunController(wiring.Component):
     counting : Out(1)
         A run is on its way, from the cycle after the start to that of the interrupt.
 
-    Of faults in one cycle the sequencer's is first, then reads, writes and buffers, in order, and
-    at last the watchdog. A fault in the cycle in which `finished` and `bus_idle` are both seen goes
-    before the end. Those in cycles without `run`, or after the one that ends the run, are ignored.
+    Of faults in one cycle the sequencer's is first, then reads, writes, addresses and parity of
+    buffers, in order, and at last the watchdog. A fault in the cycle in which `finished` and
+    `bus_idle` are both seen goes before the end. Those in cycles without `run`, or after the one
+    that ends the run, are ignored.
 
     Latency: `run` rises 3 cycles after `start_stb`. The interrupt comes in the cycle after that in
     which `finished` and `bus_idle` are both seen, and after a fault, or an ENTRY that is not legal,
@@ -139,6 +142,7 @@ class RunController(wiring.Component):
                 "read_faults": In(data.ArrayLayout(mover, reads)),
                 "write_faults": In(data.ArrayLayout(mover, writes)),
                 "buffer_faults": In(data.ArrayLayout(word, buffers)),
+                "parity_faults": In(data.ArrayLayout(word, buffers)),
                 "core_reset": Out(1, init=1),
                 "run": Out(1),
                 "halt": Out(1),
@@ -229,9 +233,11 @@ class RunController(wiring.Component):
                     or_, (Mux(fault.cause == own, told, 0) for own, told in causes.items())
                 )
                 found.append((what.any(), what, fault.address))
-        found += [
-            (fault.valid, ErrorCause.BAD_ADDRESS, fault.address) for fault in self.buffer_faults
-        ]
+        for faults, told in (
+            (self.buffer_faults, ErrorCause.BAD_ADDRESS),
+            (self.parity_faults, ErrorCause.BAD_PARITY),
+        ):
+            found += [(fault.valid, told, fault.address) for fault in faults]
         found.append((expired, ErrorCause.WATCHDOG, 0))
         m.d.sync += cause.eq(ErrorCause.NONE)
         for valid, what, where in reversed(found):

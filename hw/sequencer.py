@@ -7,6 +7,7 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.crc.catalog import CRC16_XMODEM
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
@@ -15,6 +16,8 @@ from ..csr import ErrorCause
 from ..isa import (
     ADDRESS_WIDTH,
     BY_NAME,
+    CHECK_START,
+    CHECK_WIDTH,
     COMMAND_BYTES,
     COUNT_WIDTH,
     INSTRUCTIONS,
@@ -48,7 +51,7 @@ class Sequencer(wiring.Component):
     Parameters
     ----------
     config : AcceleratorConfig
-        Sizes that operands are held to, and `bus_width`.
+        Sizes that operands are held to, `bus_width`, and `program_crc`.
     addr_width : int
         Bits of a byte address, 32 to 64.
     depth : int
@@ -74,7 +77,7 @@ class Sequencer(wiring.Component):
     fault_stb : Out(1)
         A command is not legal; high for one cycle, with `cause` and `address`.
     cause : Out(8)
-        `BAD_OPCODE` or `BAD_OPERAND`.
+        `BAD_OPCODE`, `BAD_OPERAND`, or, before these, `BAD_CRC`.
     address : Out(addr_width)
         Byte address of that command.
     dma_cause : Out(3)
@@ -173,7 +176,7 @@ class Sequencer(wiring.Component):
             asked.eq(dma.command.valid & dma.command.ready),
             dma.o.ready.eq(1),
             beats.w_data.eq(dma.o.p.data.as_value()),
-            # A failed beat is zeros, which would be END.
+            # A failed beat holds nothing.
             beats.w_en.eq(dma.o.valid & ~dma.o.p.error),
             self.dma_cause.eq(dma.cause),
             self.dma_address.eq(dma.address),
@@ -196,18 +199,19 @@ class Sequencer(wiring.Component):
         mine = Signal(len(Unit))
         opcode = word[:OPCODE_WIDTH]
         units = [[opcode == i.opcode for i in INSTRUCTIONS if i.unit is unit] for unit in Unit]
+        last = place == 8 * COMMAND_BYTES // width - 1
+        intact = self._intact(m, beats, place == 0, last)
         wrong = illegal(word, self.config)
         found = Signal(len(wrong))
         m.d.comb += [
             beats.r_en.eq(~full & ~stopped),
-            sound.eq(checked & known & ~found.any()),
+            sound.eq(checked & intact & known & ~found.any()),
             room.eq((mine & Cat(queue.w_rdy for queue in queues.values())).any()),
             self._passed.eq(sound & room),
             self.fault_stb.eq(checked & ~sound),
         ]
         m.d.comb += [queue.w_en.eq(self._passed & mine[unit]) for unit, queue in queues.items()]
         with m.If(beats.r_en & beats.r_rdy):
-            last = place == 8 * COMMAND_BYTES // width - 1
             m.d.sync += [
                 word.eq(Cat(word[width:], beats.r_data)),
                 place.eq(Mux(last, 0, place + 1)),
@@ -225,8 +229,27 @@ class Sequencer(wiring.Component):
             m.d.sync += [full.eq(0), checked.eq(0)]
         with m.If(self.fault_stb | (sound & ends)):
             m.d.sync += [stopped.eq(1), self._running.eq(0), ended.eq(sound)]
-        m.d.comb += self.cause.eq(Mux(known, ErrorCause.BAD_OPERAND, ErrorCause.BAD_OPCODE))
+        illegal_cause = Mux(known, ErrorCause.BAD_OPERAND, ErrorCause.BAD_OPCODE)
+        m.d.comb += self.cause.eq(Mux(intact, illegal_cause, ErrorCause.BAD_CRC))
         return ended
+
+    def _intact(self, m: Module, beats: SyncFIFOBuffered, first: Value, last: Value) -> Value:
+        """Whether the check of a full word is right: a register, in the cycle after."""
+        if not self.config.program_crc:
+            return Const(1)
+        width = self.config.bus_width
+        m.submodules.crc = crc = CRC16_XMODEM(data_width=width).create()
+        before, intact = Signal(CHECK_WIDTH, init=CHECK_START), Signal()
+        m.d.comb += [
+            crc.valid.eq(beats.r_en & beats.r_rdy),
+            # With its check behind it a command leaves a CRC of 0, and that of the commands before
+            # is as good as in its first bytes. The first byte is the highest.
+            crc.data.eq(Cat(reversed(_bytes(beats.r_data ^ Mux(first, before, 0))))),
+        ]
+        with m.If(crc.valid & last):
+            m.d.sync += before.eq(beats.r_data[-CHECK_WIDTH:])
+        m.d.sync += intact.eq(crc.match_detected)
+        return intact
 
     def _queue(self, m: Module, unit: Unit) -> SyncFIFO:
         """Waits, the opcode where it says something, and as many operand bits as the unit has."""
@@ -293,6 +316,10 @@ class Sequencer(wiring.Component):
             at_work.eq((at_work & ~self.done_stb) | leaves),
         ]
         return at_work
+
+
+def _bytes(value: Value) -> list[Value]:
+    return [value[bit : bit + 8] for bit in range(0, len(value), 8)]
 
 
 def _pick(chosen: Iterable[Value], values: Iterable[Value]) -> Value:

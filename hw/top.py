@@ -125,6 +125,7 @@ class Accelerator(wiring.Component):
             readers=("gemm", "attention", "weights"),
             writers=("store", "layernorm", "attention", "patchify"),
             stages=stages,
+            parity=config.buffer_parity,
         )
         self.residual_buffer = WordBuffer(
             depth=config.residual_depth,
@@ -134,6 +135,7 @@ class Accelerator(wiring.Component):
             readers=("store", "layernorm"),
             writers=("store",),
             stages=stages,
+            parity=config.buffer_parity,
         )
         bus = Axi4(addr_width=ADDRESS_WIDTH, data_width=width)
         members = {
@@ -299,8 +301,13 @@ class Accelerator(wiring.Component):
         for mover, fault in movers:
             m.d.comb += [fault.cause.eq(mover.cause), fault.address.eq(mover.address)]
         for number, buffer in enumerate((self.code_buffer, self.residual_buffer)):
-            fault = controller.buffer_faults[number]
-            m.d.comb += [fault.valid.eq(buffer.fault_stb), fault.address.eq(buffer.fault_address)]
+            beyond, odd = controller.buffer_faults[number], controller.parity_faults[number]
+            m.d.comb += [
+                beyond.valid.eq(buffer.fault_stb),
+                beyond.address.eq(buffer.fault_address),
+                odd.valid.eq(buffer.parity_stb),
+                odd.address.eq(buffer.parity_address),
+            ]
         self._count(m, csr)
         moves = [unit.busy & ~unit.stall for unit in self._command_units.values()]
         bus = self.m_axi

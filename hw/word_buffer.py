@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .. import latency
 from ..isa import WORD_ADDRESS_WIDTH
-from .checks import check_integer, check_stages
+from .checks import check_integer, check_stages, check_switch
 from .credit_queue import CreditQueue
 from .pipeline import delay
 from .word_bank import WordBank, pick
@@ -63,6 +63,9 @@ class WordBuffer(wiring.Component):
 
     An access at `depth` or beyond is accepted and does nothing, a read gives zeros.
 
+    With `parity` each part of a word is kept with one bit more, which makes the number of its ones
+    even: as in a memory of zeros.
+
     Parameters
     ----------
     depth : int
@@ -77,6 +80,8 @@ class WordBuffer(wiring.Component):
         Names of the units, the one of highest priority first; each at least one.
     stages : int
         Registers between a bank's memory and the queues of its readers, 1 to 3.
+    parity : bool
+        Whether words that are read are looked at for bits that have changed.
 
     Members
     -------
@@ -91,6 +96,11 @@ class WordBuffer(wiring.Component):
     fault_address : Out(20)
         Its address, with `fault_stb`. Of several in one cycle that of the first reader, else of
         the writer.
+    parity_stb : Out(1)
+        A word that was read has a part with an odd number of ones, its parity included: told in the
+        cycle after that in which the word enters the queue of its reader. 0 without `parity`.
+    parity_address : Out(20)
+        Its address, with `parity_stb`; of several in one cycle that of the first reader.
 
     Latency: `3 + stages` cycles from the acceptance of an address to the word.
     Throughput: one word per cycle and reader, one write per cycle, while no two readers ask for the
@@ -116,6 +126,7 @@ class WordBuffer(wiring.Component):
         readers: Sequence[str],
         writers: Sequence[str],
         stages: int = 1,
+        parity: bool = False,
     ) -> None:
         self.depth = check_integer("depth", depth, 1, 1 << WORD_ADDRESS_WIDTH)
         self.word_width = check_integer("word_width", word_width, 1, 4096)
@@ -128,9 +139,15 @@ class WordBuffer(wiring.Component):
         self.readers = _check_names("readers", readers)
         self.writers = _check_names("writers", writers)
         self.stages = check_stages(stages)
+        self.parity = check_switch("parity", parity)
         ports = {f"read_{name}": In(ReadPort(word_width)) for name in self.readers}
         ports |= {f"write_{name}": In(write_stream(word_width, parts)) for name in self.writers}
-        super().__init__(ports | {"fault_stb": Out(1), "fault_address": Out(WORD_ADDRESS_WIDTH)})
+        found = {
+            f"{what}_{name}": Out(width)
+            for what in ("fault", "parity")
+            for name, width in (("stb", 1), ("address", WORD_ADDRESS_WIDTH))
+        }
+        super().__init__(ports | found)
 
     @property
     def LATENCY(self) -> int:  # noqa: N802
@@ -143,7 +160,7 @@ class WordBuffer(wiring.Component):
         banks = [
             WordBank(
                 depth=-(-self.depth // self.banks),
-                word_width=self.word_width,
+                word_width=self.word_width + self.parity * self.parts,
                 parts=self.parts,
                 stages=self.stages,
             )
@@ -152,14 +169,23 @@ class WordBuffer(wiring.Component):
         for number, bank in enumerate(banks):
             m.submodules[f"bank_{number}"] = bank
         # Of a read what was taken is looked at a cycle later: whose turn it is is long enough.
+        self._odd: list[tuple[Value, Value]] = []
         accesses = [*self._read(m, banks), self._write(m, banks)]
-        faults = Signal(len(accesses))
-        m.d.comb += faults.eq(Cat(beyond for beyond, _ in accesses))
-        m.d.sync += [
-            self.fault_stb.eq(faults.any()),
-            self.fault_address.eq(pick(_first(faults), [address for _, address in accesses])),
-        ]
+        self._tell(m, accesses, self.fault_stb, self.fault_address)
+        if self.parity:
+            self._tell(m, self._odd, self.parity_stb, self.parity_address)
         return m
+
+    def _tell(
+        self, m: Module, found: list[tuple[Value, Value]], stb: Signal, address: Signal
+    ) -> None:
+        """Of what was found, and where, the first, a cycle later."""
+        which = Signal(len(found))
+        m.d.comb += which.eq(Cat(what for what, _ in found))
+        m.d.sync += [
+            stb.eq(which.any()),
+            address.eq(pick(_first(which), [where for _, where in found])),
+        ]
 
     def _read(self, m: Module, banks: list[WordBank]) -> list[tuple[Value, Value]]:
         """Give the banks to the readers; return, of each, a cycle later, whether it has taken an
@@ -214,6 +240,11 @@ class WordBuffer(wiring.Component):
         bank = delay(m, at[: self._bank_bits], behind, name=f"{name}_bank")
         nothing = delay(m, beyond, behind, name=f"{name}_nothing")
         arrives = delay(m, asked, behind, name=f"{name}_arrives", reset_less=False)
+        stored = pick(bank, [each.word for each in banks])
+        word, odd = self._checked(stored)
+        if self.parity:
+            its = delay(m, at, behind, name=f"{name}_its")
+            self._odd.append((arrives & ~nothing & odd, its))
         queue = CreditQueue(self.word_width, depth=latency.words_waiting(self.stages))
         m.submodules[f"queue_{name}"] = queue
         connect(m, queue.o, flipped(port.word))
@@ -222,7 +253,7 @@ class WordBuffer(wiring.Component):
             room.eq(queue.room),
             queue.i.valid.eq(arrives),
             # Zeros on the way in, where the choice between the banks leaves LUTs with a free input.
-            queue.i.payload.eq(Mux(nothing, 0, pick(bank, [each.word for each in banks]))),
+            queue.i.payload.eq(Mux(nothing, 0, word)),
         ]
         return asked & beyond, at
 
@@ -239,13 +270,32 @@ class WordBuffer(wiring.Component):
         m.d.sync += [beat.as_value().eq(chosen), writes.eq(offered.any())]
         within = beat.address < self.depth
         # And another: what decides upon the bank is far from its memory.
-        row, word = (Signal.like(field, reset_less=True) for field in (beat.address, beat.data))
-        m.d.sync += [row.eq(beat.address >> self._bank_bits), word.eq(beat.data)]
+        stored = self._kept(beat.data)
+        row = Signal.like(beat.address, reset_less=True)
+        word = Signal(len(stored), reset_less=True)
+        m.d.sync += [row.eq(beat.address >> self._bank_bits), word.eq(stored)]
         for number, bank in enumerate(banks):
             here = writes & within & (beat.address[: self._bank_bits] == number)
             m.d.comb += [bank.write_address.eq(row), bank.write_data.eq(word)]
             m.d.sync += bank.write_mask.eq(Mux(here, beat.mask, 0))
         return writes & ~within, beat.address
+
+    def _kept(self, word: Value) -> Value:
+        """What is kept of a word: with `parity`, a bit above each of its parts."""
+        if not self.parity:
+            return word
+        return Cat(Cat(part, part.xor()) for part in self._parts(word))
+
+    def _checked(self, stored: Value) -> tuple[Value, Value]:
+        """The word of which that is kept, and whether a bit of it has changed."""
+        if not self.parity:
+            return stored, Const(0)
+        parts = self._parts(stored)
+        return Cat(part[:-1] for part in parts), Cat(part.xor() for part in parts).any()
+
+    def _parts(self, word: Value) -> list[Value]:
+        size = len(word) // self.parts
+        return [word[first : first + size] for first in range(0, len(word), size)]
 
 
 def _first(bits: Value) -> Value:

@@ -1,5 +1,6 @@
 """The configuration of one accelerator: the object that RTL, golden model and tools share."""
 
+import json
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -52,6 +53,9 @@ class AcceleratorConfig:
             readers, and in each wide multiplication. One is smaller and slower.
         array_multiplier: what the array's products are made of, "lut" or "dsp": DSP blocks, with
             two products in each where the widths allow.
+        program_crc: whether the check of each command is looked at before it is carried out.
+        buffer_parity: whether code buffer and residual buffer have a bit of parity for each part
+            of a word that is written by itself. Either stops the run at the first error.
     Raises: ConfigError naming the field whose value is not legal.
     """
 
@@ -70,6 +74,8 @@ class AcceleratorConfig:
     bus_width: int = 64
     pipeline_stages: int = 2
     array_multiplier: str = "lut"
+    program_crc: bool = False
+    buffer_parity: bool = False
 
     def __post_init__(self) -> None:
         limits = {
@@ -94,6 +100,10 @@ class AcceleratorConfig:
             value = getattr(self, name)
             if not isinstance(value, str) or value not in names:
                 raise ConfigError(f"{name} must be one of {', '.join(names)}, not {value!r}")
+        for name in ("program_crc", "buffer_parity"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise ConfigError(f"{name} must be true or false, not {value!r}")
         if self.bus_width not in BUS_WIDTHS or isinstance(self.bus_width, bool):
             widths = ", ".join(map(str, BUS_WIDTHS))
             raise ConfigError(f"bus_width must be one of {widths}, not {self.bus_width!r}")
@@ -192,7 +202,8 @@ class AcceleratorConfig:
     def to_toml(self) -> str:
         """The TOML text that `load` reads back to an equal object."""
         lines = (
-            f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}"
+            # Names as TOML has them, which JSON has, too.
+            f"{key} = {json.dumps(value)}"
             for key, value in asdict(self).items()
         )
         return "\n".join(lines) + "\n"

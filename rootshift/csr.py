@@ -15,7 +15,7 @@ WORD = 32
 ADDRESS_WIDTH = 12
 """Bits of a byte address: the registers have 4 KiB."""
 MAGIC = int.from_bytes(b"RSFT", "little")
-MAJOR, MINOR = 1, 2
+MAJOR, MINOR = 1, 3
 """Version of this table: a driver for 1.x works with any 1.y where y is at least x."""
 
 
@@ -47,6 +47,8 @@ class ErrorCause(IntEnum):
     BAD_OPERAND = 6
     BAD_ADDRESS = 7
     WATCHDOG = 8
+    BAD_CRC = 9
+    BAD_PARITY = 10
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,8 @@ REGISTERS = (
             Field("residual_depth", 192, 32, "Words of the residual buffer.", None),
             Field("pipeline_stages", 224, 8, "Registers of each long path.", None),
             Field("array_multiplier", 232, 8, "Of the array's products.", None, _MULTIPLIERS),
+            Field("program_crc", 240, 1, "Checks of commands are looked at.", None),
+            Field("buffer_parity", 241, 1, "Code and residual buffer have parity.", None),
         ),
     ),
     Register(
@@ -322,7 +326,10 @@ def unpack(name: str, words: Sequence[int]) -> dict[str, int]:
 
 def pack_config(config: AcceleratorConfig) -> tuple[int, ...]:
     """The words of CONFIG in a design generated for `config`."""
-    values = asdict(config)
+    values = {
+        name: value if isinstance(value, str) else int(value)
+        for name, value in asdict(config).items()
+    }
     for field in find_register("CONFIG").fields:
         if field.values:
             values[field.name] = dict(field.values)[values[field.name]]
@@ -344,4 +351,6 @@ def unpack_config(words: Sequence[int]) -> AcceleratorConfig:
             if code not in names:
                 raise ValueError(f"CONFIG.{field.name} must be one of {sorted(names)}, not {code}")
             values[field.name] = names[code]
+        elif field.width == 1:
+            values[field.name] = bool(values[field.name])
     return AcceleratorConfig(**values)

@@ -5,7 +5,8 @@ program order, one at a time, and run side by side. What a command needs of othe
 counts: it starts when each unit named in `after` has finished that many commands of this run.
 """
 
-from collections.abc import Mapping, Sequence
+from binascii import crc_hqx
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -22,7 +23,10 @@ WORD_ADDRESS_WIDTH = 20
 """Bits of a word address in the code buffer and in the residual buffer."""
 OPCODE_WIDTH, COUNT_WIDTH, WAITS = 4, 16, 2
 OPERANDS_BIT = 48
-OPERANDS_WIDTH = 8 * COMMAND_BYTES - OPERANDS_BIT
+CHECK_BIT, CHECK_WIDTH = 240, 16
+CHECK_START = (1 << CHECK_WIDTH) - 1
+"""What the check of the first command goes on from."""
+OPERANDS_WIDTH = CHECK_BIT - OPERANDS_BIT
 TOKENS_WIDTH, TILES_WIDTH, GROUPS_WIDTH = 13, 14, 13
 
 
@@ -134,7 +138,7 @@ _TOKENS = _count("tokens", TOKENS_WIDTH, "Tokens, which are the vectors of one p
 _GROUPS = _count("groups", GROUPS_WIDTH, "Groups of `cols` output channels.")
 
 INSTRUCTIONS = (
-    Instruction("END", 0, None, "Ends the run when all units have finished."),
+    Instruction("END", 11, None, "Ends the run when all units have finished."),
     Instruction(
         "FETCH",
         1,
@@ -338,7 +342,7 @@ class Command:
         return self.operands[name]
 
     def encode(self) -> bytes:
-        """The 32 bytes in memory, lowest first."""
+        """The 32 bytes in memory, lowest first, with 0 in place of the check."""
         image, bit = self.instruction.opcode, OPCODE_WIDTH
         waits = [*self.after.items()] + [(NO_UNIT, 0)] * (WAITS - len(self.after))
         for unit, count in waits:
@@ -357,8 +361,27 @@ class Command:
         return " ".join(words)
 
 
+def encode(commands: Iterable[Command]) -> bytes:
+    """The bytes of a program: its commands, each with its check."""
+    parts, check = [], CHECK_START
+    for command in commands:
+        image = command.encode()
+        check = next_check(image, check)
+        parts += [image[: CHECK_BIT // 8], check.to_bytes(CHECK_WIDTH // 8, "big")]
+    return b"".join(parts)
+
+
+def next_check(image: bytes, check: int) -> int:
+    """The check of a command of 32 bytes, behind one that has `check`, or behind CHECK_START.
+
+    It is the CRC-16 (polynomial 0x1021, highest bit of each byte first) of all commands up to this
+    one without their checks; its high byte comes first.
+    """
+    return crc_hqx(image[: CHECK_BIT // 8], check)
+
+
 def decode(image: bytes) -> Command:
-    """The command that 32 bytes stand for.
+    """The command that 32 bytes stand for, whatever its check, which depends on those before it.
 
     Raises: ProgramError for another length, opcode, unit, or operand than the table allows, and
     for bits set that nothing reads.
@@ -368,7 +391,7 @@ def decode(image: bytes) -> Command:
     word = int.from_bytes(image, "little")
     opcode = word & (1 << OPCODE_WIDTH) - 1
     if opcode not in BY_OPCODE:
-        raise ProgramError(f"opcode must be 0..{max(BY_OPCODE)}, not {opcode}")
+        raise ProgramError(f"opcode must be {min(BY_OPCODE)}..{max(BY_OPCODE)}, not {opcode}")
     instruction, bit, after = BY_OPCODE[opcode], OPCODE_WIDTH, {}
     for _ in range(WAITS):
         unit = word >> bit & (1 << UNIT_WIDTH) - 1
@@ -380,7 +403,7 @@ def decode(image: bytes) -> Command:
             after[Unit(unit)] = count
         elif count:
             raise ProgramError(f"{instruction.name}: count of no unit must be 0, not {count}")
-    operands, read = {}, (1 << bit) - 1
+    operands, read = {}, (1 << bit) - 1 | (1 << CHECK_WIDTH) - 1 << CHECK_BIT
     for name, (at, operand) in instruction.places.items():
         value = word >> at & (1 << operand.width) - 1
         if operand.signed and value >> operand.width - 1:

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from .isa import (
     ADDRESS_WIDTH,
+    CHECK_BIT,
+    CHECK_WIDTH,
     COMMAND_BYTES,
     COUNT_WIDTH,
     INSTRUCTIONS,
@@ -26,8 +28,14 @@ accelerator](accelerator.md) says what the units do with their commands.
 |---|---|---|
 {fields}
 | {last}:{operands} | operands | Of the instruction, below; side by side from bit {operands} on. |
+| {check} | check | CRC of the program up to here; looked at where `program_crc` says so. |
 
 - Bits that nothing reads are 0.
+- The check is the CRC-16 with the polynomial 0x1021, from 0xFFFF on, of bytes 0 to 29 of all
+  commands up to this one, the highest bit of each byte first; its high byte is byte 30. A design
+  with `program_crc` stops at the first command whose check is wrong, with BAD_CRC. So a bit that
+  has flipped, a piece that is missing and one that is left of another program are found before
+  anything of them is carried out.
 - Signed operands are two's complement.
 - Offsets are bytes from ENTRY and multiples of a bus beat. Word addresses and strides count words
   of the code buffer or of the residual buffer.
@@ -122,7 +130,8 @@ def markdown() -> str:
             for name, bit, width, meaning in _head()
         ),
         operands=OPERANDS_BIT,
-        last=8 * COMMAND_BYTES - 1,
+        last=CHECK_BIT - 1,
+        check=_bits(CHECK_BIT, CHECK_WIDTH),
         none=NO_UNIT,
         units="\n".join(units),
         waits=WAITS,
@@ -193,6 +202,7 @@ def _groups() -> Iterator[tuple[str, list[tuple[str, int, str]]]]:
     every = [(f"{prefix}_COMMAND_BYTES", COMMAND_BYTES, "")]
     for name, bit, width, meaning in _head():
         every += _place(f"{prefix}_{name.upper()}", bit, width, meaning)
+    every += _place(f"{prefix}_CHECK", CHECK_BIT, CHECK_WIDTH, "CRC of the program up to here.")
     yield "All commands: little endian, bit 0 is the lowest bit of the first byte", every
     units = [(f"{prefix}_UNIT_{unit.name}", unit.value, "") for unit in Unit]
     yield "Units, as waits name them", [*units, (f"{prefix}_UNIT_NONE", NO_UNIT, "")]

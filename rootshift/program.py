@@ -16,10 +16,10 @@ import numpy as np
 
 from .config import AcceleratorConfig
 from .errors import ConfigError, ProgramError
-from .isa import COMMAND_BYTES, Command, decode, disassemble
+from .isa import COMMAND_BYTES, Command, decode, disassemble, encode
 from .output import write_folder
 
-SCHEMA = 1
+SCHEMA = 2
 IMAGE, MAP, TEXT = "program.bin", "map.json", "program.asm"
 LOGIT_BYTES = 4
 
@@ -116,7 +116,7 @@ class Program:
         if size != self.input.bytes:
             raise ProgramError(f"input must have the {size} bytes of the pixels' shape")
         if not self.image.startswith(self.code):
-            raise ProgramError("image must begin with the commands")
+            raise ProgramError("image must begin with the commands and their checks")
         if [placed.command.name for placed in self.commands].count("END") != 1 or (
             self.commands[-1].command.name != "END"
         ):
@@ -124,8 +124,8 @@ class Program:
 
     @property
     def code(self) -> bytes:
-        """The encoded commands."""
-        return b"".join(placed.command.encode() for placed in self.commands)
+        """The encoded commands, with their checks."""
+        return encode(placed.command for placed in self.commands)
 
     def memory(self, pixels: np.ndarray) -> bytearray:
         """The image with input images in their places.

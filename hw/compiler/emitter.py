@@ -9,7 +9,7 @@ import numpy as np
 from ...artifact import Artifact
 from ...config import AcceleratorConfig
 from ...footprint import Space, footprint
-from ...isa import COMMAND_BYTES, Command, Destination, Unit
+from ...isa import COMMAND_BYTES, Command, Destination, Unit, encode
 from ...operators import Pool
 from ...program import LOGIT_BYTES, Area, Placed, Program
 from ...views import views
@@ -125,7 +125,7 @@ class Emitter:
                 operands["offset"] += places[pending.segment][0]
             command = Command(pending.name, operands, pending.after)
             commands.append(Placed(command, **pending.placed))
-        image[:code] = np.frombuffer(b"".join(p.command.encode() for p in commands), np.uint8)
+        image[:code] = np.frombuffer(encode(p.command for p in commands), np.uint8)
         for name, data in self.constants.items():
             start, size = places[name]
             image[start : start + size] = np.frombuffer(data, np.uint8)

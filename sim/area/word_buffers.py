@@ -19,20 +19,24 @@ def _word_buffer(
     readers: int,
     writers: int,
     stages: int,
+    parity: bool,
     family: str,
 ) -> Terms:
     rows = -(-depth // banks)
-    bank = _bank(rows, width, parts, stages, family)
+    kept = width + parity * parts
+    bank = _bank(rows, kept, parts, stages, family)
     # Of a reader's addresses and of its words.
     waiting, _ = plain_queue(latency.words_waiting(stages), WORD_ADDRESS_WIDTH + width, family)
     # Addresses of readers and of writes beside the depth, where that is more than to look at bits.
     beyond = (readers + 1) * bool(depth & (depth - 1)) * (family == "ecp5")
     # The two registers of writes, and those of the reads that have their turn.
     late = WORD_ADDRESS_WIDTH + width + parts + 1
-    late += bits(rows) + width + banks * (parts + 1 + bits(rows))
+    late += bits(rows) + kept + banks * (parts + 1 + bits(rows)) + parity * WORD_ADDRESS_WIDTH
+    # Of what is written and of what each reader is given, by LUTs of three inputs and one more.
+    parities = parity * (readers + 1) * kept / 3
     return Terms(
         (
-            readers * waiting.lut + banks * bank.lut + beyond * WORD_ADDRESS_WIDTH,
+            readers * waiting.lut + banks * bank.lut + beyond * WORD_ADDRESS_WIDTH + parities,
             1,
             readers * width * (banks > 1),
             width,
@@ -65,10 +69,14 @@ def code_buffer(config: AcceleratorConfig, family: str) -> Terms:
     width = config.rows * config.activation_width
     parts = config.rows // config.lanes
     stages = config.pipeline_stages
-    return _word_buffer(config.code_depth, width, parts, CODE_BANKS, 3, 4, stages, family)
+    return _word_buffer(
+        config.code_depth, width, parts, CODE_BANKS, 3, 4, stages, config.buffer_parity, family
+    )
 
 
 def residual_buffer(config: AcceleratorConfig, family: str) -> Terms:
     """Of the residual buffer."""
     width, stages = config.lanes * RESIDUAL_WIDTH, config.pipeline_stages
-    return _word_buffer(config.residual_depth, width, 1, 1, 2, 1, stages, family)
+    return _word_buffer(
+        config.residual_depth, width, 1, 1, 2, 1, stages, config.buffer_parity, family
+    )

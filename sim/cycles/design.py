@@ -51,7 +51,8 @@ def isa_flags() -> list[str]:
     return [
         "-DISA_OPERANDS=" + " ".join(operands),
         "-DISA_NUMBERS=" + " ".join(f"NUMBER({name},{value})" for name, value in numbers.items()),
-        "-DISA_UNIT_OF=" + ",".join(str(units[opcode]) for opcode in range(max(units) + 1)),
+        "-DISA_UNIT_OF="
+        + ",".join(str(units.get(opcode, isa.NO_UNIT)) for opcode in range(max(units) + 1)),
     ]
 
 

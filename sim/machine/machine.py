@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...errors import ProgramError
-from ...isa import COMMAND_BYTES, Command, Unit, decode
+from ...isa import CHECK_BIT, CHECK_START, COMMAND_BYTES, Command, Unit, decode, next_check
 from ...program import Program
 from .array import fetch, gemm, patchify, weights
 from .results import attention, embed, mean, norm, store, table
@@ -118,9 +118,15 @@ class _Run:
 
     def sequence(self) -> Steps:
         """Commands from memory to the queues."""
-        at = 0
+        at, check = 0, CHECK_START
         while True:
-            command = decode(bytes(self.state.memory[at : at + COMMAND_BYTES]))
+            image = bytes(self.state.memory[at : at + COMMAND_BYTES])
+            check = next_check(image, check)
+            if self.state.config.program_crc and image[CHECK_BIT // 8 :] != check.to_bytes(
+                2, "big"
+            ):
+                raise ProgramError(f"command {at // COMMAND_BYTES}: CRC must be {check:#06x}")
+            command = decode(image)
             unit = command.instruction.unit
             if unit is None:
                 break

@@ -1,17 +1,19 @@
 """Single bit flips in memory while the machine runs from it: what becomes of each.
 
-    python -m rootshift.testbench.accelerator.flips [--flips 500] [--seed 1]
+    python -m rootshift.testbench.accelerator.flips [--flips 500] [--seed 1] [--crc]
 
-prints the table of docs/verification.md. Nothing tells the machine of a flip: it ends in a defined
-state, with an error or with logits, and the next run, with the bit put back, is exact.
+prints the table of docs/verification.md. Nothing tells the machine of a flip, but `program_crc`
+where the design has it: it ends in a defined state, with an error or with logits, and the next run,
+with the bit put back, is exact.
 """
 
 import argparse
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rootshift.config import AcceleratorConfig
 from rootshift.csr import ErrorCause
 from rootshift.isa import COMMAND_BYTES
 from rootshift.sim.rtl.result import RunResult
@@ -39,13 +41,13 @@ class Flip:
 class Campaign:
     """A small model whose program has every instruction, and its memory.
 
-    Parameters: `rng` draws the model and the flips.
+    Parameters: `rng` draws the model and the flips; `config` is that of the design.
     """
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, config: AcceleratorConfig = WIDE) -> None:
         self.rng = rng
         artifact = random_artifact(self.rng, Size(pool="avg"))
-        self.proof = Proof(artifact, WIDE, random_pixels(self.rng, artifact, 1))
+        self.proof = Proof(artifact, config, random_pixels(self.rng, artifact, 1))
         program, self.memory = self.proof.program, self.proof.memory
         self.session = self.proof.session()
         end = len(program.commands) * COMMAND_BYTES
@@ -113,8 +115,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--flips", type=int, default=500, help="of each region")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--crc", action="store_true", help="a design with `program_crc`")
     options = parser.parse_args()
-    campaign = Campaign(np.random.default_rng(options.seed))
+    config = replace(WIDE, program_crc=options.crc)
+    campaign = Campaign(np.random.default_rng(options.seed), config)
     found = {
         region: Counter(campaign.outcome(campaign.draw(region)) for _ in range(options.flips))
         for region in campaign.regions

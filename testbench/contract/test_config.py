@@ -35,6 +35,8 @@ CHOICES = {
     "base": ["sqrt2", "2"],
     "bus_width": [32, 64, 128],
     "array_multiplier": ["lut", "dsp"],
+    "program_crc": [False, True],
+    "buffer_parity": [False, True],
 }
 
 
@@ -92,6 +94,13 @@ def test_every_field_is_checked(name: str) -> None:
 def test_bus_width_is_checked(bad: Any) -> None:
     with pytest.raises(ConfigError, match="bus_width must be one of 32, 64, 128, not "):
         AcceleratorConfig(bus_width=bad)
+
+
+@pytest.mark.parametrize("name", ["program_crc", "buffer_parity"])
+@pytest.mark.parametrize("bad", [0, 1, "true", None])
+def test_switches_are_true_or_false(name: str, bad: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be true or false, not {bad!r}"):
+        AcceleratorConfig(**{name: bad})
 
 
 def test_code_buffer_has_whole_banks() -> None:

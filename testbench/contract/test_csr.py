@@ -30,7 +30,9 @@ from ..seeds import explored
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "csr.md"
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-CONFIG = AcceleratorConfig(rows=3, cols=255, lanes=3, log_width=8, base="2", channel_depth=16384)
+CONFIG = AcceleratorConfig(
+    rows=3, cols=255, lanes=3, log_width=8, base="2", channel_depth=16384, buffer_parity=True
+)
 
 
 def test_names_are_unique_and_plain() -> None:
@@ -172,6 +174,7 @@ def test_config_reads_back(config: AcceleratorConfig) -> None:
         "array_multiplier": ["lut", "dsp"].index(config.array_multiplier),
     }
     assert named == expected
+    assert type(unpack_config(words).program_crc) is bool
 
 
 def test_a_config_that_cannot_be_is_refused() -> None:

@@ -140,7 +140,7 @@ def test_factors_within_half_a_unit(scale: list[float]) -> None:
     assert (error <= unit / 2).all()
     if shift < 47:
         assert multiplier.max() >= 1 << 15
-        assert (error <= max(scale) * 2.0**-16).all()
+        assert error[np.argmax(scale)] <= max(scale) * 2.0**-16
 
 
 @pytest.mark.parametrize("power", range(-32, 16))

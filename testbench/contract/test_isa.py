@@ -27,6 +27,7 @@ from rootshift.isa import (
     assemble,
     decode,
     disassemble,
+    encode,
 )
 from rootshift.isa_text import c_constants, c_header_text, markdown
 
@@ -98,7 +99,7 @@ def test_operands_fit_and_do_not_overlap(instruction) -> None:
 
 def test_opcodes_and_names_are_unique() -> None:
     assert len(BY_NAME) == len(BY_OPCODE) == len(INSTRUCTIONS)
-    assert all(0 <= opcode < 1 << OPCODE_WIDTH for opcode in BY_OPCODE)
+    assert all(0 < opcode < (1 << OPCODE_WIDTH) - 1 for opcode in BY_OPCODE), "erased memory"
     assert {i.unit for i in INSTRUCTIONS} == {None, *Unit}
     assert max(Unit) < NO_UNIT < 1 << UNIT_WIDTH
     for instruction in INSTRUCTIONS:
@@ -120,8 +121,7 @@ def test_a_command_reads_back_from_its_bytes_and_from_its_text(command: Command)
 @given(program=st.lists(commands(), max_size=5))
 @explored(50)
 def test_a_program_reads_back(program: list[Command]) -> None:
-    image = b"".join(command.encode() for command in program)
-    assert assemble(disassemble(image)) == program
+    assert assemble(disassemble(encode(program))) == program
 
 
 @given(image=st.binary(min_size=COMMAND_BYTES, max_size=COMMAND_BYTES), keep=st.integers(0, 255))
@@ -136,13 +136,27 @@ def test_any_bytes_are_a_command_or_refused(image: bytes, keep: int) -> None:
     assert decode(command.encode()) == command
 
 
+@given(program=st.lists(commands(), max_size=5))
+@explored(50)
+def test_each_command_has_the_crc_of_all_up_to_it(program: list[Command]) -> None:
+    """As the page says, bit by bit."""
+    image, check = encode(program), 0xFFFF
+    for number, command in enumerate(program):
+        for byte in command.encode()[:30]:
+            for bit in reversed(range(8)):
+                check = (check << 1 & 0xFFFF) ^ (check >> 15 ^ byte >> bit & 1) * 0x1021
+        ends = image[32 * number + 30 : 32 * number + 32]
+        assert ends == bytes([check >> 8, check & 0xFF])
+        assert image[32 * number :][:30] == command.encode()[:30]
+
+
 def test_layout_is_kept() -> None:
     """Bits of one command written out by hand from the page."""
     command = Command("GEMM", {"base": 3, "tokens": 197}, {Unit.LAYERNORM: 2, Unit.FETCH: 9})
     word = 4 | 5 << 4 | 2 << 7 | 0 << 23 | 9 << 26 | 3 << 48 | 197 << 108
     word |= 1 << 121 | 1 << 134 | 1 << 148 | 1 << 150
     assert int.from_bytes(command.encode(), "little") == word
-    assert Command("END").encode() == (7 << 4 | 7 << 23).to_bytes(32, "little")
+    assert Command("END").encode() == (11 | 7 << 4 | 7 << 23).to_bytes(32, "little")
 
 
 def test_operands_left_out_have_their_smallest_value() -> None:
@@ -176,9 +190,9 @@ def test_assembly_of_a_program() -> None:
     assert assemble("STORE mode=3") == assemble("STORE mode=SCORES")
 
 
-def bits(*parts: tuple[int, int]) -> bytes:
+def bits(*parts: tuple[int, int], opcode: int = BY_NAME["END"].opcode) -> bytes:
     """A command from (bit, value) pairs, its waits empty."""
-    word = 7 << 4 | 7 << 23
+    word = opcode | 7 << 4 | 7 << 23
     for bit, value in parts:
         word ^= value << bit
     return word.to_bytes(COMMAND_BYTES, "little")
@@ -219,15 +233,15 @@ UNITS = ", ".join(unit.name for unit in Unit)
         ),
         ("END: unit must be in 0..6, not 7", lambda: Command("END", {}, {7: 1})),
         ("command must have 32 bytes, not 31", lambda: decode(bytes(31))),
-        ("opcode must be 0..10, not 11", lambda: decode(bits((0, 11)))),
-        ("GEMM: tokens must be in 1..8191, not 0", lambda: decode(bits((0, 4)))),
-        ("STORE: mode must be in 0..4, not 7", lambda: decode(bits((0, 5), (48, 7)))),
-        ("TABLE: bits that nothing reads must be 0", lambda: decode(bits((0, 7), (48, 1)))),
+        ("opcode must be 1..11, not 0", lambda: decode(bytes(COMMAND_BYTES))),
+        ("GEMM: tokens must be in 1..8191, not 0", lambda: decode(bits(opcode=4))),
+        ("STORE: mode must be in 0..4, not 7", lambda: decode(bits((48, 7), opcode=5))),
+        ("TABLE: bits that nothing reads must be 0", lambda: decode(bits((48, 1), opcode=7))),
         ("END: bits that nothing reads must be 0", lambda: decode(bits((42, 1)))),
-        ("END: bits that nothing reads must be 0", lambda: decode(bits((255, 1)))),
+        ("END: bits that nothing reads must be 0", lambda: decode(bits((239, 1)))),
         ("END: two waits for STORE", lambda: decode(bits((4, 3), (23, 3)))),
         ("END: count of no unit must be 0, not 5", lambda: decode(bits((26, 5)))),
-        ("command 1: opcode must be 0..10, not 15", lambda: disassemble(bits() + bits((0, 15)))),
+        ("command 1: opcode must be 1..11, not 15", lambda: disassemble(bits() + bits(opcode=15))),
         ("command 1: command must have 32 bytes, not 1", lambda: disassemble(bits() + b"\0")),
         (
             f"line 3: instruction must be one of {NAMES}, not gemm",

@@ -12,7 +12,7 @@ from rootshift import output
 from rootshift.config import AcceleratorConfig
 from rootshift.errors import ProgramError
 from rootshift.hw.compiler import compile_program
-from rootshift.isa import COMMAND_BYTES, assemble
+from rootshift.isa import COMMAND_BYTES, assemble, encode
 from rootshift.program import Area, Program, _render
 
 from ..random_model import Size, random_artifact, random_pixels
@@ -65,7 +65,7 @@ def test_a_saved_program_comes_back(program: Program, saved: Path) -> None:
 
 def test_the_text_assembles_to_the_image(program: Program, saved: Path) -> None:
     text = (saved / "program.asm").read_text(encoding="utf-8")
-    code = b"".join(command.encode() for command in assemble(text))
+    code = encode(assemble(text))
     assert program.image.startswith(code)
     assert len(code) == COMMAND_BYTES * len(program.commands)
 
@@ -125,8 +125,8 @@ class TestDamage:
         assert refused(saved) == f"{saved / 'map.json'}: not the map of a program"
 
     def test_another_schema(self, saved: Path) -> None:
-        remap(saved, schema=2)
-        assert refused(saved) == f"{saved / 'map.json'}: schema must be 1, not 2"
+        remap(saved, schema=1)
+        assert refused(saved) == f"{saved / 'map.json'}: schema must be 2, not 1"
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -159,7 +159,7 @@ class TestDamage:
         content[COMMAND_BYTES] = 0xFF
         (saved / "program.bin").write_bytes(content)
         remap(saved, image_sha256=hashlib.sha256(content).hexdigest())
-        assert refused(saved).startswith(f"{saved}: command 1: opcode must be 0..10, not 15")
+        assert refused(saved).startswith(f"{saved}: command 1: opcode must be 1..11, not 15")
 
 
 class TestMemory:
@@ -189,3 +189,7 @@ class TestMemory:
     def test_the_image_begins_with_the_commands(self, program: Program) -> None:
         with pytest.raises(ProgramError, match="image must begin with the commands"):
             replace(program, image=bytes(len(program.image)))
+        wrong = bytearray(program.image)
+        wrong[COMMAND_BYTES - 1] ^= 1
+        with pytest.raises(ProgramError, match="commands and their checks"):
+            replace(program, image=bytes(wrong))

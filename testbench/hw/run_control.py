@@ -9,7 +9,7 @@ from rootshift.testbench.hw.harness import Bench
 ENTRY = 0x12_3456_7000
 READS, WRITES, BUFFERS = 3, 1, 2
 DONE, ERROR = 1, 2
-FAULTS = ("fault", "read_faults", "write_faults", "buffer_faults")
+FAULTS = ("fault", "read_faults", "write_faults", "buffer_faults", "parity_faults")
 READ = {
     Cause.SLVERR: ErrorCause.READ_SLVERR,
     Cause.DECERR: ErrorCause.READ_DECERR,
@@ -29,9 +29,11 @@ def sources() -> list[tuple[str, int, ErrorCause, int]]:
             for own, told in causes.items():
                 address = 0xFE_0000_0000 + 0x100 * place + own
                 found.append((port, (own | address << 3) << 43 * place, told, address))
-    for place in range(BUFFERS):
-        bits = (1 | (0xF_0000 + place) << 1) << 21 * place
-        found.append(("buffer_faults", bits, ErrorCause.BAD_ADDRESS, 0xF_0000 + place))
+    causes = {"buffer_faults": ErrorCause.BAD_ADDRESS, "parity_faults": ErrorCause.BAD_PARITY}
+    for port, cause in causes.items():
+        for place in range(BUFFERS):
+            bits = (1 | (0xF_0000 + place) << 1) << 21 * place
+            found.append((port, bits, cause, 0xF_0000 + place))
     return found
 
 

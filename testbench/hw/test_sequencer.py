@@ -17,6 +17,8 @@ from rootshift.hw.sequencer import Sequencer
 from rootshift.isa import (
     BY_NAME,
     BY_OPCODE,
+    CHECK_BIT,
+    CHECK_START,
     COMMAND_BYTES,
     INSTRUCTIONS,
     OPCODE_WIDTH,
@@ -24,6 +26,7 @@ from rootshift.isa import (
     Command,
     Instruction,
     Unit,
+    next_check,
 )
 from rootshift.testbench.hw.axi_memory import AxiMemory, Wire
 from rootshift.testbench.hw.bench import simulate
@@ -197,9 +200,13 @@ def random_program(
 
 
 def image(program: Sequence[Command | bytes]) -> bytes:
-    """The program, END, and behind it what is illegal as commands."""
-    parts = [c if isinstance(c, bytes) else c.encode() for c in program]
-    return b"".join([*parts, Command("END").encode(), b"\xff" * BEYOND])
+    """The program, END, and behind it what is illegal as commands; the checks are right."""
+    parts, check = [], CHECK_START
+    for each in [*program, Command("END")]:
+        command = each if isinstance(each, bytes) else each.encode()
+        check = next_check(command, check)
+        parts.append(command[:30] + check.to_bytes(2, "big"))
+    return b"".join([*parts, b"\xff" * BEYOND])
 
 
 def patched(command: Command, *patches: tuple[int, int, int]) -> bytes:
@@ -335,6 +342,37 @@ async def what_is_illegal_stops_the_reading(dut: Any) -> None:
 
 
 @cocotb.test()
+async def checks_of_commands(dut: Any) -> None:
+    """Whatever bit of the program has flipped, and a piece that is not its own: the first command
+    whose check is wrong stops the reading. Without `program_crc` the check is not looked at."""
+    bench = await Bench.start(dut)
+    run, draw = Run(bench), random.Random(SEED)
+    before = random_program(draw, run.config, 9, run.first_count)
+    other = random_program(draw, run.config, 10, run.first_count)
+    sound, wrong = image(before), []
+    for bit in range(8 * COMMAND_BYTES):
+        number = draw.choice([0, 1, len(before)])
+        contents = bytearray(sound)
+        contents[COMMAND_BYTES * number + bit // 8] ^= 1 << bit % 8
+        if run.config.program_crc or bit >= CHECK_BIT:
+            wrong.append((number, contents))
+    if run.config.program_crc:
+        second = slice(COMMAND_BYTES, 2 * COMMAND_BYTES)
+        without, twice, stale = (bytearray(sound) for _ in range(3))
+        del without[second]
+        twice[second.start : second.start] = sound[second]
+        stale[COMMAND_BYTES * 4 : COMMAND_BYTES * 8] = image(other)[COMMAND_BYTES * 4 :][:128]
+        wrong += [(1, without), (2, twice), (4, stale)]
+    for number, contents in wrong:
+        if run.config.program_crc:
+            units = await run(contents, before[:number], ends=False, drain=60)
+            assert units.faults == [(ErrorCause.BAD_CRC, BASE + COMMAND_BYTES * number)]
+        else:
+            assert (await run(contents, before)).faults == []
+    assert (await run(sound, before)).faults == []
+
+
+@cocotb.test()
 async def limits_are_legal(dut: Any) -> None:
     """Every instruction with all its operands at an end of their range, END with any waits."""
     bench = await Bench.start(dut)
@@ -347,7 +385,7 @@ async def limits_are_legal(dut: Any) -> None:
     ]
     units = await run(image(program), program)
     assert units.faults == []
-    end = Command("END", {}, {Unit.GEMM: 30000, Unit.STORE: 5}).encode()
+    end = Command("END", {}, {Unit.GEMM: 30000, Unit.STORE: 5})
     units = await run(image([*program, end]), program)
     assert units.faults == []
 
@@ -413,8 +451,15 @@ async def latency_and_throughput(dut: Any) -> None:
 
 @pytest.mark.parametrize(
     ("unit", "config", "bus_width"),
-    [(Sequencer, CONFIG, 32), (Sequencer, WIDE, 64), (NearWrap, CONFIG, 128)],
-    ids=["32", "64", "128-wrap"],
+    [
+        (Sequencer, CONFIG, 32),
+        (Sequencer, WIDE, 64),
+        (NearWrap, CONFIG, 128),
+        (Sequencer, replace(CONFIG, program_crc=True), 32),
+        (NearWrap, replace(WIDE, program_crc=True), 64),
+        (Sequencer, replace(CONFIG, program_crc=True), 128),
+    ],
+    ids=["32", "64", "128-wrap", "32-crc", "64-wrap-crc", "128-crc"],
 )
 def test_sequencer(unit, config, bus_width) -> None:
     config = replace(config, bus_width=bus_width)

@@ -17,6 +17,7 @@ from rootshift.hw.word_buffer import ReadPort, WordBuffer, chunk_write, write_st
 from rootshift.isa import WORD_ADDRESS_WIDTH
 from rootshift.latency import BLOCK_WORDS
 from rootshift.testbench.hw.bench import simulate
+from rootshift.testbench.hw.damaged_buffer import DamagedBuffer
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 from rootshift.testbench.hw.verilate import lint
@@ -65,6 +66,9 @@ SIZES = {
         "stages": 2,
     },
     "tiny": TINY,
+    "codes, parity": {**CODES, "parity": True},
+    "residuals in blocks, two stages, parity": {**DEEP, "stages": 2, "parity": True},
+    "tiny, parity": {**TINY, "parity": True},
 }
 
 
@@ -75,7 +79,7 @@ class FlatBuffer(wiring.Component):
     """
 
     def __init__(self, sizes: dict[str, Any]) -> None:
-        self.buffer = WordBuffer(**sizes)
+        self.buffer = DamagedBuffer(**sizes)
         width, parts = self.buffer.word_width, self.buffer.parts
         address = stream.Signature(WORD_ADDRESS_WIDTH)
         chunk = {"address": WORD_ADDRESS_WIDTH, "place": range(parts), "chunk": width // parts}
@@ -84,7 +88,9 @@ class FlatBuffer(wiring.Component):
             members |= {f"ask_{name}": In(address), f"word_{name}": Out(stream.Signature(width))}
         for name in self.buffer.writers[:-1]:
             members[f"write_{name}"] = In(write_stream(width, parts))
-        members |= {"fault_stb": Out(1), "fault_address": Out(WORD_ADDRESS_WIDTH)}
+        members["flip"] = In(len(self.buffer.flip))
+        for what in ("fault", "parity"):
+            members |= {f"{what}_stb": Out(1), f"{what}_address": Out(WORD_ADDRESS_WIDTH)}
         super().__init__(members)
 
     def elaborate(self, platform: Any) -> Module:
@@ -114,7 +120,10 @@ class FlatBuffer(wiring.Component):
             chunk.ready.eq(last.ready),
             self.fault_stb.eq(buffer.fault_stb),
             self.fault_address.eq(buffer.fault_address),
+            self.parity_stb.eq(buffer.parity_stb),
+            self.parity_address.eq(buffer.parity_address),
         ]
+        m.d.comb += buffer.flip.eq(self.flip)
         return m
 
 
@@ -211,12 +220,13 @@ def accesses(rng: np.random.Generator, params: dict[str, Any], beats: int) -> di
     return found | {"chunk": {"address": addresses(), "place": places, "chunk": chunks}}
 
 
-async def watch_faults(bench: Bench, seen: list[tuple[int, int]]) -> None:
+async def watch(bench: Bench, what: str, seen: list[tuple[int, int]]) -> None:
+    """Cycle and address of each `fault` or `parity` that is told."""
     fall = FallingEdge(bench.dut.clk)
     while True:
         await fall
-        if bench.get("fault_stb"):
-            seen.append((bench.cycle, bench.get("fault_address")))
+        if bench.get(f"{what}_stb"):
+            seen.append((bench.cycle, bench.get(f"{what}_address")))
 
 
 @cocotb.test()
@@ -224,10 +234,11 @@ async def reads_see_the_writes_before_them(dut):
     bench = await Bench.start(dut)
     params = bench.params
     rng = np.random.default_rng(params["seed"])
-    model, faults = Model(params), []
+    model, faults, changed = Model(params), [], []
     every = np.arange(params["depth"])
     await bench.run({"chunk": {"address": every, "place": 0 * every, "chunk": 0 * every}}, {})
-    cocotb.start_soon(watch_faults(bench, faults))
+    cocotb.start_soon(watch(bench, "fault", faults))
+    cocotb.start_soon(watch(bench, "parity", changed))
     for run, (idle, pressure) in enumerate(PAIRS):
         beats = accesses(rng, params, 120)
         words = {f"word_{name}": 120 for name in params["readers"]}
@@ -237,7 +248,38 @@ async def reads_see_the_writes_before_them(dut):
         for name in params["readers"]:
             bench.compare(f"{name}, {idle}, {pressure}", got[f"word_{name}"], expected[name])
         bench.compare(f"faults, {idle}, {pressure}", faults, failed)
+        bench.compare("no bit has changed", changed, [])
         faults.clear()
+
+
+@cocotb.test()
+async def a_bit_that_changes_is_told(dut):
+    """To whoever reads its word, in the cycle after that in which the word is in the queue; with no
+    parity, never."""
+    bench = await Bench.start(dut)
+    params = bench.params
+    rng, told = np.random.default_rng(params["seed"]), []
+    every = np.arange(min(params["depth"], 50))
+    places, values = 0 * every, rng.integers(0, 1 << params["word_width"] // params["parts"], 50)
+    cocotb.start_soon(watch(bench, "parity", told))
+    for bit in range(bench.ports["flip"][1]):
+        sound = {"address": every, "place": places, "chunk": values[: len(every)]}
+        await bench.run({"chunk": sound}, {})
+        wrong = int(rng.choice(every))
+        bench.set("flip", 1 << bit)
+        await bench.run({"chunk": {key: column[[wrong]] for key, column in sound.items()}}, {})
+        bench.set("flip", 0)
+        beats = {f"ask_{name}": rng.permutation(every) for name in params["readers"]}
+        words = {f"word_{name}": len(every) for name in params["readers"]}
+        await bench.run(beats, words)
+        turns = Model(params).turns(beats, {name: bench.sources[name].cycles for name in beats})
+        due = {
+            turns[name][list(beats[f"ask_{name}"]).index(wrong)] + params["stages"] + 2
+            for name in params["readers"]
+        }
+        expected = [(cycle, wrong) for cycle in sorted(due)] if params.get("parity") else []
+        bench.compare(f"bit {bit}", told, expected)
+        told.clear()
 
 
 @cocotb.test()
@@ -307,6 +349,7 @@ def test_verilog_is_clean(sizes):
         ("writers", ("a", "a"), ValueError, "writers must be one or more different names, not"),
         ("writers", (1,), TypeError, "writers must be names, not 1"),
         ("stages", 0, ValueError, "stages must be 1 to 3, not 0"),
+        ("parity", 1, TypeError, "parity must be True or False, not 1"),
         ("writers", ("a b",), ValueError, "writers must be identifiers, not 'a b'"),
     ],
 )

@@ -13,7 +13,7 @@ from rootshift.config import AcceleratorConfig
 from rootshift.errors import ProgramError
 from rootshift.hw.compiler import compile_program
 from rootshift.images import ImageSet
-from rootshift.isa import COMMAND_BYTES, Command
+from rootshift.isa import COMMAND_BYTES, Command, encode
 from rootshift.program import Program
 from rootshift.quant.quantize import quantize
 from rootshift.sim.golden.model import GoldenModel
@@ -178,7 +178,7 @@ def edited(program: Program, number: int, **changes: object) -> Program:
     old = commands[number].command
     fields = {"name": old.name, "operands": old.operands, "after": old.after} | changes
     commands[number] = replace(commands[number], command=Command(**fields))
-    code = b"".join(placed.command.encode() for placed in commands)
+    code = encode(placed.command for placed in commands)
     return replace(program, commands=tuple(commands), image=code + program.image[len(code) :])
 
 
@@ -249,6 +249,20 @@ def test_the_machine_reads_the_bytes() -> None:
     object.__setattr__(program, "image", b"\xff" * COMMAND_BYTES + program.image[COMMAND_BYTES:])
     with pytest.raises(ProgramError, match="opcode must be"):
         Machine(program).run(random_pixels(generator(4), artifact, 1))
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_a_wrong_check_is_told(looks: bool) -> None:
+    """Where the design looks at checks, as the hardware does."""
+    artifact, program = compiled(generator(4), "4x4", "W4A4", Size(), {"program_crc": looks})
+    pixels, image = random_pixels(generator(4), artifact, 1), bytearray(program.image)
+    image[3 * COMMAND_BYTES - 1] ^= 1
+    object.__setattr__(program, "image", bytes(image))
+    if looks:
+        with pytest.raises(ProgramError, match="command 2: CRC must be 0x"):
+            Machine(program).run(pixels)
+    else:
+        Machine(program).run(pixels)
 
 
 FOUR = {"lanes": 4}
