@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from .isa import (
     ADDRESS_WIDTH,
     CHECK_BIT,
+    CHECK_START,
     CHECK_WIDTH,
     COMMAND_BYTES,
     COUNT_WIDTH,
@@ -66,7 +67,8 @@ One command a line, `#` begins a comment:
     GEMM base=64 tokens=197 groups=12 tiles=12 after=LAYERNORM:1   # queries
 
 Operands are written by name, in any order, as Python writes integers, or by the name of the value
-where they have names. Those left out are 0, or 1 where 0 is not legal.
+where they have names. Those left out are 0, or 1 where 0 is not legal. In Python
+`encode(assemble(text))`, both of `rootshift.isa`, gives the bytes, checks included.
 """
 
 _FUNCTIONS = """\
@@ -87,6 +89,18 @@ static inline void rootshift_isa_set(uint8_t *command, unsigned bit, unsigned wi
         uint8_t rest = (uint8_t)(command[(bit + i) / 8] & ~mask);
         command[(bit + i) / 8] = (uint8_t)(value >> i & 1 ? rest | mask : rest);
     }
+}
+
+/* The check of a command behind one that has the check `before`, or behind CHECK_START. */
+static inline uint16_t rootshift_isa_check(const uint8_t *command, uint16_t before)
+{
+    uint16_t check = before;
+    for (unsigned i = 0; i < ROOTSHIFT_ISA_CHECK_BIT / 8; i++) {
+        check = (uint16_t)(check ^ (unsigned)command[i] << 8);
+        for (unsigned bit = 0; bit < 8; bit++)
+            check = (uint16_t)((unsigned)check << 1 ^ (check & 0x8000u ? 0x1021u : 0));
+    }
+    return check;
 }
 """
 
@@ -202,7 +216,11 @@ def _groups() -> Iterator[tuple[str, list[tuple[str, int, str]]]]:
     every = [(f"{prefix}_COMMAND_BYTES", COMMAND_BYTES, "")]
     for name, bit, width, meaning in _head():
         every += _place(f"{prefix}_{name.upper()}", bit, width, meaning)
-    every += _place(f"{prefix}_CHECK", CHECK_BIT, CHECK_WIDTH, "CRC of the program up to here.")
+    meaning = "CRC of the program up to here; its high byte comes first."
+    every += _place(f"{prefix}_CHECK", CHECK_BIT, CHECK_WIDTH, meaning)
+    every.append(
+        (f"{prefix}_CHECK_START", CHECK_START, "What that of the first command goes on from.")
+    )
     yield "All commands: little endian, bit 0 is the lowest bit of the first byte", every
     units = [(f"{prefix}_UNIT_{unit.name}", unit.value, "") for unit in Unit]
     yield "Units, as waits name them", [*units, (f"{prefix}_UNIT_NONE", NO_UNIT, "")]

@@ -55,7 +55,7 @@ int main(void)
         rootshift_isa_set(command, bit, width, value);
         for (unsigned i = 0; i < sizeof command; i++)
             printf(" %02x", command[i]);
-        printf("\\n");
+        printf(" %u\\n", (unsigned)rootshift_isa_check(command, ROOTSHIFT_ISA_CHECK_START));
     }
     return 0;
 }
@@ -344,7 +344,8 @@ def test_c_reads_and_patches_commands(tmp_path: Path) -> None:
             after = Command(instruction.name, full | {name: least})
             patch = least % (1 << 64)
             asked.append(f"{bit} {operand.width} {patch} {before.encode().hex(' ')}")
-            expected.append(f"{before[name] % (1 << 64)} {after.encode().hex(' ')}")
+            check = int.from_bytes(encode([after])[-2:], "big")
+            expected.append(f"{before[name] % (1 << 64)} {after.encode().hex(' ')} {check}")
     done = subprocess.run(
         [tmp_path / "main"], input="\n".join(asked), capture_output=True, text=True, check=True
     )
