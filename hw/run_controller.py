@@ -13,7 +13,7 @@ from ..isa import ADDRESS_WIDTH, WORD_ADDRESS_WIDTH
 from ..latency import RESET_CYCLES, START_TO_RUN
 from .axi import PAGE, check_addr_width
 from .axi_bursts import CAUSE_WIDTH, Cause
-from .checks import check_integer
+from .checks import check_integer, check_switch
 
 ENTRY_WIDTH, WATCHDOG_WIDTH, CAUSE_BITS = 64, 32, 8
 _SHARED = {Cause.UNALIGNED: ErrorCause.BAD_ADDRESS, Cause.EMPTY: ErrorCause.BAD_OPERAND}
@@ -46,6 +46,8 @@ class RunController(wiring.Component):
         Reading and writing data movers, 1 to 8.
     buffers : int
         Buffers that fault, 1 to 8.
+    parity : bool
+        Whether they have parity.
 
     Members
     -------
@@ -71,7 +73,7 @@ class RunController(wiring.Component):
     buffer_faults : In(array)
         `buffers` structs of `valid` and `address` (20 bits, of a word): BAD_ADDRESS.
     parity_faults : In(array)
-        `buffers` structs of the same: BAD_PARITY.
+        Only with `parity`: `buffers` structs of the same: BAD_PARITY.
     core_reset : Out(1)
         Resets all units, data movers included, from a register: two cycles before each run and
         after each that was stopped, and in the cycle after a reset.
@@ -121,11 +123,13 @@ class RunController(wiring.Component):
         reads: int = 3,
         writes: int = 1,
         buffers: int = 2,
+        parity: bool = False,
     ) -> None:
         self.addr_width = check_addr_width(addr_width)
         self.reads = check_integer("reads", reads, 1, 8)
         self.writes = check_integer("writes", writes, 1, 8)
         self.buffers = check_integer("buffers", buffers, 1, 8)
+        self.parity = check_switch("parity", parity)
         command = {"valid": 1, "cause": CAUSE_BITS, "address": addr_width}
         mover = data.StructLayout({"cause": CAUSE_WIDTH, "address": addr_width})
         word = data.StructLayout({"valid": 1, "address": WORD_ADDRESS_WIDTH})
@@ -142,7 +146,7 @@ class RunController(wiring.Component):
                 "read_faults": In(data.ArrayLayout(mover, reads)),
                 "write_faults": In(data.ArrayLayout(mover, writes)),
                 "buffer_faults": In(data.ArrayLayout(word, buffers)),
-                "parity_faults": In(data.ArrayLayout(word, buffers)),
+                **({"parity_faults": In(data.ArrayLayout(word, buffers))} if parity else {}),
                 "core_reset": Out(1, init=1),
                 "run": Out(1),
                 "halt": Out(1),
@@ -233,10 +237,9 @@ class RunController(wiring.Component):
                     or_, (Mux(fault.cause == own, told, 0) for own, told in causes.items())
                 )
                 found.append((what.any(), what, fault.address))
-        for faults, told in (
-            (self.buffer_faults, ErrorCause.BAD_ADDRESS),
-            (self.parity_faults, ErrorCause.BAD_PARITY),
-        ):
+        of_buffers = [(self.buffer_faults, ErrorCause.BAD_ADDRESS)]
+        of_buffers += [(self.parity_faults, ErrorCause.BAD_PARITY)] if self.parity else []
+        for faults, told in of_buffers:
             found += [(fault.valid, told, fault.address) for fault in faults]
         found.append((expired, ErrorCause.WATCHDOG, 0))
         m.d.sync += cause.eq(ErrorCause.NONE)

@@ -150,7 +150,7 @@ class Accelerator(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m, core = Module(), Module()
         m.submodules.csr = csr = CsrBank(config=self.config)
-        m.submodules.controller = controller = RunController()
+        m.submodules.controller = controller = RunController(parity=self.config.buffer_parity)
         # A run begins from reset, so that no unit has a way back from a run that was stopped. Of
         # one register: its way to all of them is long enough without a gate.
         m.domains.core = domain = ClockDomain(local=True)
@@ -301,13 +301,11 @@ class Accelerator(wiring.Component):
         for mover, fault in movers:
             m.d.comb += [fault.cause.eq(mover.cause), fault.address.eq(mover.address)]
         for number, buffer in enumerate((self.code_buffer, self.residual_buffer)):
-            beyond, odd = controller.buffer_faults[number], controller.parity_faults[number]
-            m.d.comb += [
-                beyond.valid.eq(buffer.fault_stb),
-                beyond.address.eq(buffer.fault_address),
-                odd.valid.eq(buffer.parity_stb),
-                odd.address.eq(buffer.parity_address),
-            ]
+            fault = controller.buffer_faults[number]
+            m.d.comb += [fault.valid.eq(buffer.fault_stb), fault.address.eq(buffer.fault_address)]
+            if buffer.parity:
+                odd = controller.parity_faults[number]
+                m.d.comb += [odd.valid.eq(buffer.parity_stb), odd.address.eq(buffer.parity_address)]
         self._count(m, csr)
         moves = [unit.busy & ~unit.stall for unit in self._command_units.values()]
         bus = self.m_axi

@@ -98,9 +98,10 @@ class WordBuffer(wiring.Component):
         the writer.
     parity_stb : Out(1)
         A word that was read has a part with an odd number of ones, its parity included: told in the
-        cycle after that in which the word enters the queue of its reader. 0 without `parity`.
+        cycle after that in which the word enters the queue of its reader. Only with `parity`.
     parity_address : Out(20)
-        Its address, with `parity_stb`; of several in one cycle that of the first reader.
+        Its address, with `parity_stb`; of several in one cycle that of the first reader. Only with
+        `parity`.
 
     Latency: `3 + stages` cycles from the acceptance of an address to the word.
     Throughput: one word per cycle and reader, one write per cycle, while no two readers ask for the
@@ -142,12 +143,9 @@ class WordBuffer(wiring.Component):
         self.parity = check_switch("parity", parity)
         ports = {f"read_{name}": In(ReadPort(word_width)) for name in self.readers}
         ports |= {f"write_{name}": In(write_stream(word_width, parts)) for name in self.writers}
-        found = {
-            f"{what}_{name}": Out(width)
-            for what in ("fault", "parity")
-            for name, width in (("stb", 1), ("address", WORD_ADDRESS_WIDTH))
-        }
-        super().__init__(ports | found)
+        for what in ("fault", "parity") if parity else ("fault",):
+            ports |= {f"{what}_stb": Out(1), f"{what}_address": Out(WORD_ADDRESS_WIDTH)}
+        super().__init__(ports)
 
     @property
     def LATENCY(self) -> int:  # noqa: N802

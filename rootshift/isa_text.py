@@ -68,7 +68,7 @@ One command a line, `#` begins a comment:
 
 Operands are written by name, in any order, as Python writes integers, or by the name of the value
 where they have names. Those left out are 0, or 1 where 0 is not legal. In Python
-`encode(assemble(text))`, both of `rootshift.isa`, gives the bytes, checks included.
+`encode(assemble(text))`, of `rootshift.isa` and `rootshift.assembly`, gives the bytes with checks.
 """
 
 _FUNCTIONS = """\

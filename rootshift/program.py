@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from .assembly import disassemble
 from .config import AcceleratorConfig
 from .errors import ConfigError, ProgramError
-from .isa import COMMAND_BYTES, Command, decode, disassemble, encode
+from .isa import COMMAND_BYTES, Command, decode, encode
 from .output import write_folder
 
 SCHEMA = 2

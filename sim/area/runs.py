@@ -51,7 +51,7 @@ class Run:
 
 
 CONFIG = tuple(field.name for field in fields(AcceleratorConfig))
-TEXTS = ("base", "array_multiplier")
+_READ = {str: str, int: int, bool: {"False": False, "True": True}.__getitem__}
 COUNTS = ("lut", "ff", "dsp", "block_ram")
 COLUMNS = (
     *("unit", "family", "split", *CONFIG, *COUNTS),
@@ -81,7 +81,10 @@ def write_runs(runs: Iterable[Run], path: Path = RUNS) -> None:
 
 
 def _run(row: dict[str, str]) -> Run:
-    config = {name: row[name] if name in TEXTS else int(row[name]) for name in CONFIG}
+    config = {
+        field.name: _READ[type(field.default)](row[field.name])
+        for field in fields(AcceleratorConfig)
+    }
 
     def number(name: str) -> float | None:
         return float(row[name]) if row[name] else None

@@ -21,7 +21,7 @@ from ...formats import (
     ZERO_WIDTH,
     psum_width,
 )
-from ...isa import WORD_ADDRESS_WIDTH
+from ...isa import CHECK_WIDTH, WORD_ADDRESS_WIDTH
 from .memory import Memory, mapped
 from .structure import Sizes, bits, delayed, gearbox, multiplier, plain_queue, product, queue
 from .terms import Terms, Unit
@@ -345,9 +345,11 @@ def _attention(config: AcceleratorConfig, family: str) -> Terms:
 
 def _sequencer(config: AcceleratorConfig, family: str) -> Terms:
     beats, counters = queue(512 // (config.bus_width // 8) + 1, config.bus_width, family)
+    # Each bit of the CRC is the parity of half of a beat's bits and of the check before.
+    check = config.program_crc * CHECK_WIDTH
     return Terms(
-        (beats.lut, 1, config.bus_width),
-        (beats.ff + counters, 1, config.bus_width),
+        (beats.lut + check * (config.bus_width + CHECK_WIDTH) / 2 / 3, 1, config.bus_width),
+        (beats.ff + counters + 2 * check, 1, config.bus_width),
         block_ram=beats.block_ram,
     )
 
@@ -377,9 +379,11 @@ UNITS = {
     "attention": Unit(
         ("rows", "cols", "log_width", "activation_width", "token_depth", "base"), _attention
     ),
-    "code buffer": Unit(("rows", "lanes", "activation_width", "code_depth", STAGES), code_buffer),
-    "residual buffer": Unit(("lanes", "residual_depth", STAGES), residual_buffer),
-    "sequencer": Unit(("bus_width",), _sequencer),
+    "code buffer": Unit(
+        ("rows", "lanes", "activation_width", "code_depth", "buffer_parity", STAGES), code_buffer
+    ),
+    "residual buffer": Unit(("lanes", "residual_depth", "buffer_parity", STAGES), residual_buffer),
+    "sequencer": Unit(("bus_width", "program_crc"), _sequencer),
     "controller": Unit((), _constant),
     "CSR": Unit((), _constant),
     "read arbiter": Unit(("bus_width",), _arbiter),

@@ -31,9 +31,10 @@ def _word_buffer(
     beyond = (readers + 1) * bool(depth & (depth - 1)) * (family == "ecp5")
     # The two registers of writes, and those of the reads that have their turn.
     late = WORD_ADDRESS_WIDTH + width + parts + 1
-    late += bits(rows) + kept + banks * (parts + 1 + bits(rows)) + parity * WORD_ADDRESS_WIDTH
-    # Of what is written and of what each reader is given, by LUTs of three inputs and one more.
-    parities = parity * (readers + 1) * kept / 3
+    late += bits(rows) + kept + banks * (parts + 1 + bits(rows))
+    # Of what is written and of what each reader is given, and the addresses of these.
+    late += parity * (readers * stages + 1) * WORD_ADDRESS_WIDTH
+    parities = parity * ((readers + 1) * kept / 3 + readers * WORD_ADDRESS_WIDTH)
     return Terms(
         (
             readers * waiting.lut + banks * bank.lut + beyond * WORD_ADDRESS_WIDTH + parities,

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from rootshift import csr
+from rootshift.assembly import assemble
 from rootshift.csr import ErrorCause
-from rootshift.isa import BY_NAME, COMMAND_BYTES, NO_UNIT, OPCODE_WIDTH, Command, assemble
+from rootshift.isa import BY_NAME, COMMAND_BYTES, NO_UNIT, OPCODE_WIDTH, Command, encode
 from rootshift.sim.native.memory import Fault, MemoryTiming
 from rootshift.sim.rtl.result import RtlError, RunResult
 from rootshift.sim.rtl.runner import RtlSession
@@ -207,7 +208,7 @@ class TestBus:
 
 def program(*lines: str) -> bytes:
     """A hand-made program, END included."""
-    return b"".join(command.encode() for command in assemble("\n".join([*lines, "END"])))
+    return encode(assemble("\n".join([*lines, "END"])))
 
 
 class TestCommands:

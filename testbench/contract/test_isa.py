@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from rootshift.assembly import assemble, disassemble
 from rootshift.errors import ProgramError
 from rootshift.isa import (
     BY_NAME,
@@ -24,9 +25,7 @@ from rootshift.isa import (
     Mode,
     Operand,
     Unit,
-    assemble,
     decode,
-    disassemble,
     encode,
 )
 from rootshift.isa_text import c_constants, c_header_text, markdown

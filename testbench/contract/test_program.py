@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from rootshift import output
+from rootshift.assembly import assemble
 from rootshift.config import AcceleratorConfig
 from rootshift.errors import ProgramError
 from rootshift.hw.compiler import compile_program
-from rootshift.isa import COMMAND_BYTES, assemble, encode
+from rootshift.isa import COMMAND_BYTES, encode
 from rootshift.program import Area, Program, _render
 
 from ..random_model import Size, random_artifact, random_pixels

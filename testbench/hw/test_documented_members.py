@@ -141,7 +141,7 @@ UNITS = [
     lambda: ResidualAdd(lanes=4),
     lambda: ResidualStore(lanes=4, bus_width=64),
     lambda: ResidualUpdate(lanes=4),
-    lambda: RunController(),
+    lambda: RunController(parity=True),
     lambda: SaturationCounter(lanes=4),
     lambda: ScoreGather(lanes=4, parts=2),
     lambda: Sequencer(config=AcceleratorConfig()),
@@ -155,7 +155,9 @@ UNITS = [
     lambda: UartTransmitter(clock=50_000_000, baud=3_000_000),
     lambda: WeightUnit(rows=4, cols=6, lanes=3, weight_width=6, code_width=4, bus_width=128),
     lambda: WordBank(depth=4500, word_width=16, parts=4, stages=3),
-    lambda: WordBuffer(depth=64, word_width=16, parts=4, banks=4, readers=("x",), writers=("x",)),
+    lambda: WordBuffer(
+        depth=64, word_width=16, parts=4, banks=4, readers=("x",), writers=("x",), parity=True
+    ),
     lambda: WriteDma(addr_width=40, data_width=64),
     lambda: TotalQueue(depth=16, cols=6, lanes=2, acc_width=20, sum_width=12),
 ]

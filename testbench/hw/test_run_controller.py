@@ -348,7 +348,7 @@ async def random_runs_have_one_interrupt_each(dut: Any) -> None:
 
 
 def test_run_controller() -> None:
-    simulate(RunController(reads=READS, writes=WRITES, buffers=BUFFERS), __name__)
+    simulate(RunController(reads=READS, writes=WRITES, buffers=BUFFERS, parity=True), __name__)
 
 
 @pytest.mark.parametrize("name", ["reads", "writes", "buffers"])

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 
 from rootshift.artifact import Artifact
+from rootshift.assembly import assemble
 from rootshift.config import AcceleratorConfig
 from rootshift.errors import ProgramError
 from rootshift.hw.compiler import compile_program
-from rootshift.isa import COMMAND_BYTES, Command, assemble, decode
+from rootshift.isa import COMMAND_BYTES, Command, decode
 from rootshift.program import IMAGE, MAP, Program
 
 from ..seeds import explored
