@@ -13,7 +13,7 @@ from rootshift.hw.sequencer import Sequencer
 from rootshift.isa import OPCODE_WIDTH, Unit
 
 from .bench import Bench
-from .proof import Proof
+from .proof import MINISAT, Proof
 
 WORK = 1
 """Most cycles that a unit works on a command, and that memory lets a beat wait."""
@@ -86,7 +86,7 @@ PROOFS = [
         "is finished, for every legal program whose waits are for earlier commands",
         progress,
         "bmc",
-        25,
-        slow=True,
+        24,
+        solver=MINISAT,
     ),
 ]

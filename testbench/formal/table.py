@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from . import arithmetic, bus, queues, sequencer, streams
-from .proof import SOLVER, Proof, independent
+from .proof import Proof, independent
 
 PROOFS: list[Proof] = [
     *queues.PROOFS,
@@ -33,7 +33,7 @@ def rows(words: Sequence[str] = ()) -> Iterator[str]:
             result = proof.run(Path(folder))
         seconds = f"{time.monotonic() - begin:.1f}"
         unit = proof.unit.func.__name__
-        yield _row((unit, proof.claim, proof.mode, proof.depth, SOLVER, seconds, result))
+        yield _row((unit, proof.claim, proof.mode, proof.depth, proof.solver, seconds, result))
     if not words:
         begin = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:

@@ -143,7 +143,6 @@ def test_code_that_is_one_off(name: str, module: Any, tmp_path: Path, monkeypatc
     assert BY_NAME[name].run(tmp_path) == "refuted"
 
 
-@pytest.mark.slow
 def test_count_that_is_behind(tmp_path: Path, monkeypatch: Any) -> None:
     proof = BY_NAME["sequencer"]
     monkeypatch.setattr(proof.unit.func, "FIRST_COUNT", -1)
