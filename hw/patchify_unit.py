@@ -118,7 +118,8 @@ class PatchifyUnit(wiring.Component):
             self.command.ready.eq(~self.busy),
             self._start.eq(self.command.valid & self.command.ready),
         ]
-        self._bytes_moved, self._word_moved, self._ending = Signal(), Signal(), Signal()
+        self._takes, self._bytes_moved = Signal(), Signal()
+        self._word_moved, self._ending = Signal(), Signal()
         chunk, ready, take = self._bytes(m)
         word, filled, emptied = self._words(m, chunk, ready, take)
         self._digits(m, word, filled, emptied)
@@ -166,14 +167,17 @@ class PatchifyUnit(wiring.Component):
         first_valid, second_valid = Signal(), Signal()
         place, take = Signal(range(beat_bytes)), Signal(range(chunk + 1))
         end = Signal(range(2 * beat_bytes))
-        ready, leaves = Signal(), Signal()
+        ready, asked, leaves = Signal(), Signal(), Signal()
         second, stale = reader.o.payload, reader.o.payload.tag != image
         m.d.comb += [
             second_valid.eq(reader.o.valid & ~stale),
             end.eq(place + take),
             ready.eq(first_valid & ((end <= beat_bytes) | second_valid)),
-            leaves.eq(~first_valid | (self._bytes_moved & (end >= beat_bytes))),
-            reader.o.ready.eq(leaves | stale),
+            # The first beat leaves where the second is there or is not needed; so whether the
+            # second is taken does not depend on what it is.
+            asked.eq(~first_valid | (self._takes & (end >= beat_bytes))),
+            leaves.eq(asked & (~first_valid | (end == beat_bytes) | second_valid)),
+            reader.o.ready.eq(asked | stale),
         ]
         with m.If(leaves):
             m.d.sync += [first.eq(second.data), first_valid.eq(second_valid)]
@@ -201,7 +205,8 @@ class PatchifyUnit(wiring.Component):
             next_part.eq(Mux(~self.busy | ends_word, 0, part + 1)),
             next_rest.eq(Mux(self.busy, rest, self._given.run)),
             next_ends.eq(next_rest <= room),
-            self._bytes_moved.eq(self._filling & ready & (~filled | emptied)),
+            self._takes.eq(self._filling & (~filled | emptied)),
+            self._bytes_moved.eq(self._takes & ready),
         ]
         with m.If(self._start | self._bytes_moved):
             m.d.sync += [
