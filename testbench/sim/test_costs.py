@@ -11,7 +11,7 @@ from rootshift.artifact import Artifact
 from rootshift.config import AcceleratorConfig
 from rootshift.errors import ProgramError
 from rootshift.hw.compiler import compile_program
-from rootshift.isa import Command
+from rootshift.isa import Command, encode
 from rootshift.program import Placed, Program
 from rootshift.sim.costs import COUNTS, PROGRAM, LayerCosts, costs, total
 from rootshift.sim.layers import layers
@@ -238,7 +238,7 @@ def _without(program: Program, name: str, **operands: int) -> Program:
     if operands:
         command = Command(name, {**old.command.operands, **operands})
         commands.insert(place, replace(old, command=command))
-    code = b"".join(placed.command.encode() for placed in commands)
+    code = encode(placed.command for placed in commands)
     # As long as it was, so that areas still lie within.
     image = code.ljust(len(program.code), b"\0") + program.image[len(program.code) :]
     return replace(program, commands=tuple(commands), image=image)
