@@ -380,6 +380,11 @@ def next_check(image: bytes, check: int) -> int:
     return crc_hqx(image[: CHECK_BIT // 8], check)
 
 
+def stored_check(image: bytes) -> int:
+    """The check that a command of 32 bytes ends with."""
+    return int.from_bytes(image[CHECK_BIT // 8 :], "big")
+
+
 def decode(image: bytes) -> Command:
     """The command that 32 bytes stand for, whatever its check, which depends on those before it.
 

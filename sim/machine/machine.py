@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...errors import ProgramError
-from ...isa import CHECK_BIT, CHECK_START, COMMAND_BYTES, Command, Unit, decode, next_check
+from ...isa import CHECK_START, COMMAND_BYTES, Command, Unit, decode, next_check, stored_check
 from ...program import Program
 from .array import fetch, gemm, patchify, weights
 from .results import attention, embed, mean, norm, store, table
@@ -122,10 +122,11 @@ class _Run:
         while True:
             image = bytes(self.state.memory[at : at + COMMAND_BYTES])
             check = next_check(image, check)
-            if self.state.config.program_crc and image[CHECK_BIT // 8 :] != check.to_bytes(
-                2, "big"
-            ):
-                raise ProgramError(f"command {at // COMMAND_BYTES}: CRC must be {check:#06x}")
+            if self.state.config.program_crc and stored_check(image) != check:
+                raise ProgramError(
+                    f"command {at // COMMAND_BYTES}: CRC must be {check:#06x}, "
+                    f"not {stored_check(image):#06x}"
+                )
             command = decode(image)
             unit = command.instruction.unit
             if unit is None:

@@ -259,6 +259,7 @@ async def a_bit_that_changes_is_told(dut):
     bench = await Bench.start(dut)
     params = bench.params
     if not params.get("parity"):
+        assert "parity_stb" not in bench.ports
         return
     rng, told = np.random.default_rng(params["seed"]), []
     every = np.arange(min(params["depth"], 50))
