@@ -86,7 +86,7 @@ PROOFS = [
         "is finished, for every legal program whose waits are for earlier commands",
         progress,
         "bmc",
-        24,
+        25,
         solver=MINISAT,
     ),
 ]
