@@ -1,10 +1,10 @@
-"""Pytest plugin that runs every test of a bench once for each mutant of the unit it simulates."""
+"""Pytest plugins that run tests of a bench once for each mutant of the unit that they simulate."""
 
 import inspect
-import random
+import re
 import time
-from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,25 +15,54 @@ from amaranth.lib import wiring
 from rootshift.hw import verilog
 
 from ..hw import bench, compared
+from ..hw.sources import with_sources
 from ..hw.verilate import build
 from .mutants import SELECT, Mutant, Mutants
 
 PATIENCE = 5.0
 """A mutant hangs when it takes this many times as long as the unit, and `GRACE` seconds more."""
 GRACE = 5.0
-SHARE = 16
-"""Mutants of one test: fewer would not be worth the build."""
+
+_WIRE = re.compile(r"^  wire (?:width (\d+) )?", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tested:
     """A mutant, and whether the test failed with it."""
 
-    bench: str
     test: str
     mutant: Mutant
     netlist: str = field(repr=False)
     killed: bool
+
+
+class Survey:
+    """Give an instance to `pytest.main`: no unit is simulated, but measured.
+
+    Attributes
+    ----------
+    bits : dict
+        Node ID of a test -> bits of all wires of the unit that it simulates.
+    """
+
+    def __init__(self) -> None:
+        self.bits: dict[str, int] = {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = [item for item in items if simulates(item)]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
+        def command(component: wiring.Component, optimize: str, text: str = "") -> list[str]:
+            widths = _WIRE.findall(with_sources(component))
+            self.bits[pyfuncitem.nodeid] = sum(int(width or 1) for width in widths)
+            return ["true"]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bench, "command", command)
+            with suppress(bench.BenchError):
+                pyfuncitem.obj(**arguments_of(pyfuncitem))
+        return True
 
 
 class Simulators:
@@ -91,11 +120,12 @@ class MutationPlugin:
 
     Parameters
     ----------
+    tests : list of str
+        Node IDs of tests that simulate.
     count : int
-        Mutants per bench, shared evenly among its tests that simulate, or as many of these as
-        have `SHARE` each.
+        Mutants of the unit of each of these.
     seed : int
-        Of the choice of mutants, and of tests.
+        Of the choice of mutants.
 
     Attributes
     ----------
@@ -103,29 +133,18 @@ class MutationPlugin:
         What came of it, one per mutant.
     """
 
-    def __init__(self, *, count: int, seed: int) -> None:
+    def __init__(self, tests: list[str], *, count: int, seed: int) -> None:
         self.tested: list[Tested] = []
-        self._count, self._seed = count, seed
-        self._sharing: Counter[str] = Counter()
+        self._tests, self._count, self._seed = tests, count, seed
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        chosen = [item for item in items if simulates(item)]
-        random.Random(self._seed).shuffle(chosen)
-        most = max(1, self._count // SHARE)
-        items[:] = []
-        for item in chosen:
-            if self._sharing[item.path.stem] < most:
-                self._sharing[item.path.stem] += 1
-                items.append(item)
+        items[:] = [item for item in items if item.nodeid in self._tests]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
-        names = inspect.signature(pyfuncitem.obj).parameters
-        arguments = {name: pyfuncitem.funcargs[name] for name in names}
-        name = pyfuncitem.path.stem
-        share = -(-self._count // self._sharing[name])
+        arguments = arguments_of(pyfuncitem)
         with pytest.MonkeyPatch.context() as patch:
-            simulators = Simulators(share, self._seed + 1000 * len(self.tested))
+            simulators = Simulators(self._count, self._seed + 1000 * len(self.tested))
             patch.setattr(bench, "command", simulators.command)
             # Values that mutants spoil were not compared with golden.
             patch.setattr(compared, "record", lambda *_: None)
@@ -140,7 +159,6 @@ class MutationPlugin:
                     killed = fails(pyfuncitem.obj, arguments)
                     self.tested.append(
                         Tested(
-                            bench=name.removeprefix("test_"),
                             test=pyfuncitem.name,
                             mutant=mutant,
                             netlist=built.netlist,
@@ -148,6 +166,10 @@ class MutationPlugin:
                         )
                     )
         return True
+
+
+def arguments_of(item: pytest.Function) -> dict[str, Any]:
+    return {name: item.funcargs[name] for name in inspect.signature(item.obj).parameters}
 
 
 def simulates(item: pytest.Item) -> bool:

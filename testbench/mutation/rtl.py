@@ -2,8 +2,9 @@
 
 python -m rootshift.testbench.mutation.rtl [--count 40] [--seed 1] [--proofs] [BENCH ...]
 
-Each is run against its unit's own bench, as it is. What has been run before is kept and counts in
-the table; `--count 0` runs nothing more.
+Each test of a bench simulates its unit in another size. Mutants are made of the largest, in which
+there is most to get wrong, and each is held against the test of its size, as it is. What has been
+run before is kept and counts in the table; `--count 0` runs nothing more.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from dataclasses import replace
 import pytest
 
 from .equivalence import prove
-from .plugin import MutationPlugin
+from .plugin import MutationPlugin, Survey
 from .records import ROOT, Record, keep_netlist, netlist, read, write
 from .table import report
 
@@ -26,6 +27,8 @@ OTHERS = {
     "block_registers": "a test of what synthesis changes",
 }
 """Benches that are left out, and why."""
+SHARE = 16
+"""Mutants of one test: fewer would not be worth the build."""
 
 
 def benches() -> list[str]:
@@ -36,15 +39,16 @@ def benches() -> list[str]:
 
 
 def run(bench: str, *, count: int, seed: int) -> list[Record]:
-    """Run a bench on each mutant of its unit, and keep what came of it.
+    """Run the largest tests of a bench on mutants of their unit, and keep what came of them.
 
     Raises: RuntimeError where a test fails on the unit as it is.
     """
-    plugin = MutationPlugin(count=count, seed=seed)
-    file = TESTS / f"test_{bench}.py"
-    options = ["-q", "-x", "-p", "no:cacheprovider", "-m", "slow or not slow"]
-    if pytest.main([str(file), *options], plugins=[plugin]):
-        raise RuntimeError(f"{file.name} must pass on the unit as it is")
+    survey = Survey()
+    run_bench(bench, survey)
+    largest = sorted(survey.bits, key=survey.bits.__getitem__, reverse=True)
+    tests = largest[: max(1, count // SHARE)]
+    plugin = MutationPlugin(tests, count=-(-count // len(tests)), seed=seed)
+    run_bench(bench, plugin)
     records = [
         Record(
             test=tested.test,
@@ -56,6 +60,14 @@ def run(bench: str, *, count: int, seed: int) -> list[Record]:
     ]
     write("rtl", bench, records)
     return records
+
+
+def run_bench(bench: str, plugin: Survey | MutationPlugin) -> None:
+    """Run every test of a bench, the slow ones too, as the plugin has it."""
+    file = TESTS / f"test_{bench}.py"
+    options = ["-q", "-x", "-p", "no:cacheprovider", "-m", "slow or not slow"]
+    if pytest.main([str(file), *options], plugins=[plugin]):
+        raise RuntimeError(f"{file.name} must pass on the unit as it is")
 
 
 def prove_survivors(bench: str, records: list[Record]) -> None:

@@ -1,5 +1,6 @@
 """The machinery: the unit as it is passes, a mutant fails, and proofs tell one from the other."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from rootshift.hw.residual_add import ResidualAdd
 from rootshift.testbench.hw import bench, compared, test_residual_add
 from rootshift.testbench.mutation.equivalence import PROOF, prove
 from rootshift.testbench.mutation.mutants import Mutant, Mutants
-from rootshift.testbench.mutation.plugin import Simulators, fails
+from rootshift.testbench.mutation.plugin import Simulators, Survey, fails
 from rootshift.testbench.mutation.records import Reasons, Record
+from rootshift.testbench.mutation.rtl import run_bench
 from rootshift.testbench.mutation.table import survivors, table
 
 SILENT = "-mode const0 -port Q -wire stage_valid"
@@ -28,6 +30,14 @@ def test_the_unit_passes_and_a_mutant_is_killed(monkeypatch: pytest.MonkeyPatch)
     assert not fails(test, arguments)
     ((mutant,),) = (built.mutants for built in simulators.built)
     assert "hw/pipeline.py" in mutant.command
+
+
+def test_a_survey_measures_the_unit_of_each_test_that_simulates() -> None:
+    survey = Survey()
+    run_bench("residual_add", survey)
+    bits = {re.search(r"\[(\d+)\]", test)[1]: size for test, size in survey.bits.items()}
+    assert sorted(bits, key=bits.__getitem__) == sorted(bits, key=int)
+    assert len(bits) > 1
 
 
 def test_a_proof_is_found_for_what_changes_nothing_alone() -> None:
