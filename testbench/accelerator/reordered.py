@@ -174,10 +174,12 @@ class _Extra:
         self.row_words = self.embed["words"] // len(self.rows)
         touched = [footprint(command, program.config) for command in commands]
         regions = [region for each in touched for region in (*each.reads, *each.writes)]
-        self.base = max(each.stop for each in regions if each.space is Space.RESIDUAL)
-        room, needed = program.config.residual_depth, self.base + self.embed["words"]
-        if needed + self.row_words > room:
-            raise ConfigError(f"residual_depth must be {needed + self.row_words}, not {room}")
+        used = max(each.stop for each in regions if each.space is Space.RESIDUAL)
+        depth = program.config.residual_depth
+        # Up to the last word of the buffer.
+        self.base = depth - self.embed["words"] - self.row_words
+        if self.base < used:
+            raise ConfigError(f"residual_depth must be {depth + used - self.base}, not {depth}")
         self.filled = False
         # The table that is loaded already, or will be.
         self.table = _fetches(commands, Destination.GELU_TABLE)
