@@ -15,10 +15,12 @@ from hypothesis import given
 
 from rootshift.artifact import Artifact
 from rootshift.buffers import CodeTensor, PatchGrid, place, plan_codes, tiled
+from rootshift.config import AcceleratorConfig
 from rootshift.errors import ConfigError, ProgramError
 from rootshift.footprint import Region, Space
 from rootshift.formats import RESIDUAL_WIDTH
 from rootshift.hw.compiler.bands import plan_bands
+from rootshift.hw.compiler.emitter import Emitter
 from rootshift.hw.compiler.hazards import Tracker
 from rootshift.hw.compiler.lower import side_by_side
 from rootshift.hw.compiler.packing import Columns, pack_layernorm, pack_parameters, pack_tiles
@@ -267,6 +269,16 @@ class TestTracker:
         tracker.add("n", Unit.LAYERNORM, [Region(Space.CODES, 8, 4)])
         assert tracker.add("w", Unit.LAYERNORM, writes=words)[1] == {}
 
+    def test_a_command_that_a_stream_drives_begins_after_its_feed(self) -> None:
+        for driven, waits in ((True, {}), (False, {Unit.LAYERNORM: 1})):
+            tracker, words = self.tracker(), [Region(Space.CODES, 0, 4)]
+            tracker.add("n", Unit.LAYERNORM, writes=words)
+            event, _ = tracker.add("r", Unit.GEMM, words)
+            fed = tracker.add(
+                "s", Unit.STORE, writes=words[:0], reads=words, fed_by=event, driven=driven
+            )
+            assert fed[1] == waits
+
     def test_buffers_are_apart(self) -> None:
         tracker = self.tracker()
         tracker.add("w", Unit.STORE, writes=[Region(Space.CODES, 0, 4)])
@@ -276,7 +288,9 @@ class TestTracker:
         tracker, words = self.tracker(), [Region(Space.CODES, 0, 4)]
         for unit in (Unit.GEMM, Unit.ATTENTION, Unit.WEIGHTS):
             tracker.add("r", unit, words)
-        with pytest.raises(ProgramError, match=r"x: internal error: waits for .*, more than 2"):
+        with pytest.raises(
+            ProgramError, match="x: internal error: waits for WEIGHTS, GEMM, ATTENTION, more than 2"
+        ):
             tracker.add("x", Unit.STORE, writes=words)
         with pytest.raises(ProgramError, match="code buffer must hold 65 words for y, not 64"):
             tracker.add("y", Unit.STORE, writes=[Region(Space.CODES, 61, 4)])
@@ -286,6 +300,25 @@ class TestTracker:
         event, _ = tracker.add("r", Unit.GEMM, words)
         with pytest.raises(ProgramError, match="z: internal error: waits for GEMM, its feed"):
             tracker.add("z", Unit.STORE, [], words, fed_by=event)
+
+
+def test_a_command_beyond_a_buffer_is_named() -> None:
+    config = AcceleratorConfig.for_artifact(model(), "4x4")
+    depth = config.residual_depth
+    message = f"residual buffer must hold {depth + 1} words for EMBED, embed, not {depth}"
+    with pytest.raises(ProgramError, match=message):
+        Emitter(config, 1, 64, 10).command(
+            "EMBED", {"base": depth, "words": 1}, operators=("embed",)
+        )
+
+
+def test_commands_of_attention_say_whose_values_they_make() -> None:
+    program = built(model(Size(width=18, heads=3)), "4x4")
+    found = [placed for placed in program.commands if placed.command.name == "ATTENTION"]
+    assert [placed.head for placed in found] == [0, 1, 2]
+    assert [placed.channels.size for placed in found] == [
+        placed.command["tiles"] * program.config.rows for placed in found
+    ]
 
 
 class TestRefusals:
@@ -395,6 +428,17 @@ class TestRefusals:
         )
         message = "second: no command of the accelerator makes this gelu_table of block0.norm2"
         self.refused(with_operator(artifact, extra, "block0.fc1"), message)
+
+    def test_patches_come_once(self) -> None:
+        artifact = model()
+        extra = replace(artifact["patches"], name="second")
+        message = "second: a model must have one patchify, not two"
+        self.refused(with_operator(artifact, extra, "head"), message)
+
+    def test_an_operator_of_several_inputs(self) -> None:
+        artifact = model()
+        extra = replace(artifact["block0.scores"], name="second")
+        self.refused(with_operator(artifact, extra, "head"), "second: .* of block0.q, block0.k")
 
     def test_a_branch_that_nothing_adds(self) -> None:
         artifact = model()

@@ -31,7 +31,10 @@ class Part:
 
 PARTS = {
     "golden": Part(sources="sim/golden/*.py", tests=("testbench/sim/test_golden_*.py",)),
-    "compiler": Part(sources="hw/compiler/*.py", tests=("testbench/hw/test_compiler*.py",)),
+    "compiler": Part(
+        sources="hw/compiler/*.py",
+        tests=("testbench/hw/test_compiler*.py", "testbench/sim/test_machine.py"),
+    ),
 }
 KILLED = ("killed", "timeout", "suspicious", "segfault")
 CONFIG = """\
@@ -39,7 +42,7 @@ CONFIG = """\
 source_paths = ["rootshift"]
 only_mutate = ["rootshift/{sources}"]
 pytest_add_cli_args_test_selection = [{tests}]
-pytest_add_cli_args = ["-p", "no:cacheprovider"]
+pytest_add_cli_args = ["-p", "no:cacheprovider", "-m", "not slow"]
 use_git_change_detection = false
 
 [tool.pytest.ini_options]

@@ -13,7 +13,7 @@ from rootshift.config import AcceleratorConfig
 from rootshift.errors import ProgramError
 from rootshift.hw.compiler import compile_program
 from rootshift.images import ImageSet
-from rootshift.isa import COMMAND_BYTES, Command, encode
+from rootshift.isa import COMMAND_BYTES, Command, Mode, encode
 from rootshift.program import Program
 from rootshift.quant.quantize import quantize
 from rootshift.sim.golden.model import GoldenModel
@@ -110,6 +110,17 @@ def test_norms_beside_the_products_before(case: str, norm_bands: int) -> None:
     pixels = random_pixels(rng, artifact, 2)
     compare(artifact, program, pixels, rng)
     compare(artifact, program, pixels, rng, AMPLE)
+
+
+def test_of_a_long_product_only_the_last_groups_go_in_bands() -> None:
+    rng = generator(11)
+    size = Size(width=24, hidden=600, depth=2)
+    artifact, program = compiled(rng, "4x2", "W4A4", size, {}, images=2, norm_bands=2)
+    stores = [p.command for p in program.commands if p.command.name == "STORE"]
+    rows = [each for each in stores if each["mode"] == Mode.RESIDUAL]
+    assert any(each["base"] % each["stride"] for each in rows)
+    assert all(each["base"] % each["stride"] + each["chunks"] <= each["stride"] for each in rows)
+    compare(artifact, program, random_pixels(rng, artifact, 2), rng)
 
 
 @pytest.mark.parametrize("case", CASES)
