@@ -291,7 +291,7 @@ CONFIGS = [
     (1, 2, 1, 3, 3, 128, 1),
     (16, 16, 8, 4, 4, 32, 1),
     # Few columns, for long loops.
-    (13, 3, 1, 7, 6, 128, 2),
+    (11, 4, 2, 7, 6, 128, 2),
 ]
 NAMES = "rows", "cols", "lanes", "weight_width", "code_width", "bus_width", "stages"
 
