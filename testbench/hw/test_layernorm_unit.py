@@ -228,16 +228,30 @@ async def writes_equal_golden(dut):
 async def variances_of_all_magnitudes(dut):
     bench = await Bench.start(dut)
     unit = Unit(bench)
-    blocks = [*range(16), *range(WORDS // BLOCK - 3, WORDS // BLOCK)]
-    for epsilon in range(0, MOST["epsilon"].bit_length(), 8):
-        orders = []
-        for block in blocks:
-            channels = unit.depth if epsilon == 0 else int(unit.rng.integers(1, unit.depth + 1))
-            order = unit.order(1, channels)
-            order["base"] = order["base"] // WORDS * WORDS + block * BLOCK
-            order["epsilon"] = int(unit.rng.integers(1, 256)) << epsilon
-            orders.append(order)
-        await unit.check(orders, epsilon)
+    random, orders = unit.rng.integers, []
+    for bit in range(1, 2 * (15 + unit.depth.bit_length())):
+        for _ in range(100):
+            order = unit.order(1, int(random(1, unit.depth + 1) if random(2) else random(1, 9)))
+            order["base"] = order["base"] // WORDS * WORDS + BLOCK * int(random(WORDS // BLOCK))
+            row = unit.row_values(order)[0]
+            variance = int(len(row) * np.sum(row * row) - np.sum(row) ** 2)
+            # So much that epsilon does not hide the row: of the two highest bits the lower is 0.
+            order["epsilon"] = (5 << bit >> 2) - variance
+            if 1 << bit <= 4 * variance and 1 <= order["epsilon"] <= MOST["epsilon"]:
+                orders.append(order)
+                break
+    bench.results["variances"] = len(orders)
+    await unit.check(orders)
+
+
+@cocotb.test()
+async def rows_of_extremes(dut):
+    unit = Unit(await Bench.start(dut))
+    orders = []
+    for block in (1, 2, 3) * 2:
+        order = unit.order(1, unit.depth)
+        orders.append(order | {"base": order["base"] // WORDS * WORDS + WORDS - block * BLOCK})
+    await unit.check(orders)
 
 
 @cocotb.test()

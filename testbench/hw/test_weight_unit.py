@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from rootshift.formats import output_range
+from rootshift.formats import ACCUMULATOR_WIDTH, CODE_WIDTHS, output_range
 from rootshift.hw.column_reader import ColumnReader
 from rootshift.hw.weight_unit import WeightUnit
 from rootshift.isa import BY_NAME, WORD_ADDRESS_WIDTH
@@ -18,6 +18,7 @@ from rootshift.testbench.hw.command_beats import (
     Watch,
     command_beats,
     name_operands,
+    of_all_lengths,
 )
 from rootshift.testbench.hw.gemm_tiles import column_section, parameter_section, stream_beats
 from rootshift.testbench.hw.harness import Bench
@@ -27,19 +28,18 @@ from rootshift.testbench.hw.word_server import WordServer
 WORDS = 4096
 LAST_WORD = (1 << WORD_ADDRESS_WIDTH) - 1
 MOST = {name: place[1].range[1] for name, place in BY_NAME["WEIGHTS"].places.items()}
-WIDTHS = 4, 16, 8, 24, 3, 32, 7
 
 
 class Set:
     """A random set of parameters."""
 
-    def __init__(self, rng: np.random.Generator, cols: int, number: int) -> None:
+    def __init__(self, rng: np.random.Generator, cols: int) -> None:
         self.bias = rng.integers(-(1 << 31), 1 << 31, cols)
         self.weight_zero = rng.integers(-(1 << 15), 1 << 15, cols)
         self.multiplier = rng.integers(0, 1 << 16, cols)
         self.shift = int(rng.integers(0, 48))
         self.zero = int(rng.integers(-(1 << 15), 1 << 15))
-        self.width = WIDTHS[number % len(WIDTHS)]
+        self.width = int(rng.integers(CODE_WIDTHS[0], ACCUMULATOR_WIDTH + 1))
 
     @property
     def settings(self) -> tuple[int, ...]:
@@ -91,7 +91,7 @@ class Program:
                 self.columns.append(codes)
 
     def _parameters(self) -> None:
-        made = Set(self.rng, self.p["cols"], len(self.sets))
+        made = Set(self.rng, self.p["cols"])
         self.stream += parameter_section(**vars(made), beat_bytes=self.beat_bytes)
         self.sets.append(made)
 
@@ -242,16 +242,19 @@ async def everything_arrives_in_order(dut):
 
 @cocotb.test()
 async def loops_of_all_lengths(dut):
-    """Each loop by itself, with as many turns as its operand can count."""
+    """Each loop by itself, up to so many turns that all bits of its operand count."""
     bench = await Bench.start(dut)
     if not bench.params["long"]:
         return
     name_operands(bench, "command", "WEIGHTS")
     server = WordServer(bench, "read", bench.params["stages"], endless=True)
-    program = Program(np.random.default_rng(bench.params["seed"]), bench.params, 0)
-    for buffer in (False, True):
-        program.add(buffer=buffer, shared=True, groups=1, tiles=MOST["tiles"] >> buffer)
-    program.add(buffer=True, shared=True, groups=MOST["groups"], tiles=1)
+    rng = np.random.default_rng(bench.params["seed"])
+    program = Program(rng, bench.params, 0)
+    for length in of_all_lengths(rng, 1 << 10):
+        program.add(buffer=True, shared=True, groups=1, tiles=length)
+        program.add(buffer=True, shared=True, groups=length, tiles=1)
+    program.add(buffer=False, shared=True, groups=1, tiles=(MOST["tiles"] >> 1) + 2)
+    program.add(buffer=True, shared=True, groups=(MOST["groups"] >> 1) + 2, tiles=1)
     await run(bench, program, server, 0, "long loops", always())
 
 
