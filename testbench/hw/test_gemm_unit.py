@@ -140,17 +140,19 @@ async def vectors_in_order(dut):
 
 @cocotb.test()
 async def loops_of_all_lengths(dut):
-    """Each loop by itself, from few turns to all that its operand can count."""
+    """Each loop by itself, from few turns to all that its operand can count; and twice."""
     bench, server = await start(dut)
     p = bench.params
     rng, commands = np.random.default_rng(p["seed"]), []
     most = {"tokens": p["depth"], "tiles": LONGEST["tiles"], "groups": LONGEST["groups"]}
+    once = {name: 1 for name in (*most, "activation_digits", "weight_digits")}
     for loop, longest in most.items():
-        for turns in of_all_lengths(rng, longest):
-            short = {name: 1 for name in most}
-            commands.append(random_command(rng, p) | short | {loop: turns})
-    for command in commands:
-        command["activation_digits"] = command["weight_digits"] = 1
+        lengths = [{loop: turns} for turns in of_all_lengths(rng, longest)]
+        commands += [random_command(rng, p) | once | length for length in lengths]
+    for loop, around in (("tokens", "tiles"), ("tiles", "groups")):
+        # But for one bit they would end at once.
+        lengths = [1 + (1 << bit) for bit in range(12) if 1 << bit < most[loop]]
+        commands += [random_command(rng, p) | once | {loop: n, around: 2} for n in lengths]
     await run(bench, server, commands, 0, "long loops")
 
 
