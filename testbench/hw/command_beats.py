@@ -74,3 +74,10 @@ class Watch:
 def of_all_lengths(rng: np.random.Generator, most: int) -> list[int]:
     """Random numbers, one of each number of bits: up to `most`, which is the last one."""
     return [int(rng.integers(1 << k, 2 << k)) for k in range(most.bit_length() - 1)] + [most]
+
+
+def alternate_bits(most: int) -> int:
+    """The number up to `most` with every other bit set, the highest one first: while it is counted
+    down, each of its bits is read an odd number of times, and no two wrong ones make up for it.
+    """
+    return sum(1 << bit for bit in range(most.bit_length() - 1, 0, -2))

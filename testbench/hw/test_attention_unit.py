@@ -11,7 +11,7 @@ from rootshift.latency import word_buffer
 from rootshift.sim.golden.shift_attention import shift_attention
 from rootshift.testbench.hw import layout
 from rootshift.testbench.hw.bench import simulate
-from rootshift.testbench.hw.command_beats import Watch, command_beats, name_operands
+from rootshift.testbench.hw.command_beats import Watch, alternate_bits, command_beats, name_operands
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 from rootshift.testbench.hw.word_server import WordServer
@@ -205,10 +205,9 @@ async def loops_of_all_lengths(dut):
     """Each loop by itself, with so many turns that all bits of its operand count."""
     unit = Unit(await Bench.start(dut))
     if unit.depth == max(depth for depth, _ in DEPTHS_DRAINS):
-        orders = [
-            unit.order(1, (MOST["queries"] >> 1) + 2, 1),
-            unit.order(1, 1, MOST["tiles"] * unit.rows),
-        ]
+        tiles = [alternate_bits(MOST["tiles"] >> n) * unit.rows for n in (0, 1)]
+        orders = [unit.order(1, 1, channels) for channels in tiles]
+        orders.append(unit.order(1, alternate_bits(MOST["queries"]), 1))
         await unit.check(orders)
 
 

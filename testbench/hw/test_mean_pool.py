@@ -10,7 +10,7 @@ from rootshift.latency import word_buffer
 from rootshift.sim.golden.residual_add import pool
 from rootshift.testbench.hw import layout
 from rootshift.testbench.hw.bench import simulate
-from rootshift.testbench.hw.command_beats import Watch
+from rootshift.testbench.hw.command_beats import Watch, alternate_bits
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 from rootshift.testbench.hw.word_server import WordServer
@@ -114,9 +114,10 @@ async def sums_of_the_most_rows_fit(dut):
 
 
 @cocotb.test()
-async def many_chunks(dut):
+async def many_chunks_and_rows(dut):
     mean = Pool(await Bench.start(dut))
-    await mean.check([mean.order(3, 5, 1, 300)])
+    rows = [alternate_bits(most) for most in (4095, 2047)]
+    await mean.check([mean.order(3, 5, 1, 300), *(mean.order(27, 1 << 15, n, 1) for n in rows)])
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 8])

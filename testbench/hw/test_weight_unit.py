@@ -16,6 +16,7 @@ from rootshift.latency import word_buffer, words_waiting
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.command_beats import (
     Watch,
+    alternate_bits,
     command_beats,
     name_operands,
     of_all_lengths,
@@ -253,8 +254,8 @@ async def loops_of_all_lengths(dut):
     for length in of_all_lengths(rng, 1 << 10):
         program.add(buffer=True, shared=True, groups=1, tiles=length)
         program.add(buffer=True, shared=True, groups=length, tiles=1)
-    program.add(buffer=False, shared=True, groups=1, tiles=(MOST["tiles"] >> 1) + 2)
-    program.add(buffer=True, shared=True, groups=(MOST["groups"] >> 1) + 2, tiles=1)
+    program.add(buffer=False, shared=True, groups=1, tiles=alternate_bits(MOST["tiles"]))
+    program.add(buffer=True, shared=True, groups=alternate_bits(MOST["groups"]), tiles=1)
     await run(bench, program, server, 0, "long loops", always())
 
 
