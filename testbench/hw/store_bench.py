@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from rootshift.isa import WORD_ADDRESS_WIDTH, Mode
+from rootshift.isa import ADDRESS_WIDTH, OFFSET_WIDTH, WORD_ADDRESS_WIDTH
 
 from . import layout
 from .command_beats import Watch
 from .harness import Bench
-from .store_model import BASE, Job, StoreModel, command_words
+from .patterns import PAIRS
+from .store_model import MEMORY, WORDS, Job, StoreModel, command_words
 from .streams import Sink, Source
 from .word_server import WordServer
 
@@ -38,7 +39,7 @@ class ResidualSink(Neighbour, Sink):
             beat = self.beats[-1]
             width = self.wires.width - WORD_ADDRESS_WIDTH - 1
             address = beat & (1 << WORD_ADDRESS_WIDTH) - 1
-            self.server.words[address] = beat >> WORD_ADDRESS_WIDTH & (1 << width) - 1
+            self.server.words[address % WORDS] = beat >> WORD_ADDRESS_WIDTH & (1 << width) - 1
         return moved
 
 
@@ -107,11 +108,14 @@ class StoreBench:
             "values": (at, 16, True, model.lanes),
             "mask": (at + 16 * model.lanes, 1, False, 1),
         }
-        bench.set("base", BASE)
 
     async def run(self, jobs: list[Job], seed: int = 0, **patterns: str) -> dict[int, tuple]:
         """Carry out jobs that `self.model` drew; return what was watched, by cycle."""
         bench, model = self.bench, self.model
+        self.base = MEMORY * model.integer(
+            0, ((1 << ADDRESS_WIDTH) - (1 << OFFSET_WIDTH)) // MEMORY - 1
+        )
+        bench.set("base", self.base)
         y = np.concatenate([job.y for job in jobs])
         fields = bench._fields["outputs"]
         # Only the order of the beats may count.
@@ -124,7 +128,8 @@ class StoreBench:
             name: sum(job.gives.get(name, 0) for job in jobs)
             for name in (*bench.sinks, "write_done")
         }
-        answers = np.zeros(counts.pop("write_done"), int)
+        # An error ends a command like a success.
+        answers = model.rng.integers(0, 2, counts.pop("write_done"))
         commands = command_words([job.command for job in jobs])
         sources: dict[str, Any] = {
             "command": dict(zip("0123", commands.T, strict=True)),
@@ -138,7 +143,9 @@ class StoreBench:
             for name, beats in sources.items()
             if len(next(iter(beats.values())) if isinstance(beats, dict) else beats)
         }
-        self.server.play(patterns.get("idle", "always"), patterns.get("pressure", "always"), seed)
+        # Reads that come while writes wait, and the other way round.
+        calm = {"always"} >= set(patterns.values())
+        self.server.play(*PAIRS[0 if calm else (seed + len(PAIRS) // 2) % len(PAIRS)], seed)
         watch = Watch(bench, "done_stb", "busy", "stall", "gelu")
         bench.sinks["scores"].scales = []
         got = await bench.run(sources, counts, seed=seed, drain=40, **patterns)
@@ -153,6 +160,12 @@ class StoreBench:
         bench, model, expected = self.bench, self.model, self.model.expected
         self._write_codes(got["codes"])
         self._write_memory(got["write_command"], got["write_data"])
+        bench.compare("words of codes", got["codes"]["address"], np.array(expected.code_words, int))
+        bench.compare("words read", self.server.asked, expected.reads)
+        words = np.array(expected.writes, int)
+        bench.compare("words written", got["residual_write"]["address"], words)
+        addresses = self.base + np.array(expected.offsets, int)
+        bench.compare("addresses", got["write_command"]["address"], addresses)
         bench.compare("code buffer", self.codes, expected.codes)
         bench.compare("memory", self.memory, expected.memory)
         word = {"": (0, 16, True, model.lanes)}
@@ -167,8 +180,9 @@ class StoreBench:
         codes = np.array(expected.gelu, int).reshape(-1, model.lanes)
         bits = layout.pack({"": (1, model.width, False, model.lanes)}, codes)
         bench.compare("probe of the GELU table", probe, [beat | 1 for beat in bits])
-        for kept in (expected.scores, expected.last, expected.scales, expected.gelu):
-            kept.clear()
+        for kept in vars(expected).values():
+            if isinstance(kept, list):
+                kept.clear()
         self._check_strobes(jobs, rows)
 
     def _check_strobes(self, jobs: list[Job], rows: dict[int, tuple]) -> None:
@@ -181,20 +195,26 @@ class StoreBench:
         ends |= bench.sinks
         moved = {cycle for end in ends.values() for cycle in end.cycles}
         moved |= set(bench.sources["embed"].cycles) | set(bench.sources["gelu_table"].cycles)
+        moved |= {*self.server.taken, *self.server.accepted}
         places = dict.fromkeys(ends, 0)
         for number, (job, end) in enumerate(zip(jobs, done, strict=True)):
+            last = 0
             for name, count in (job.gives | {"outputs": len(job.y)}).items():
                 cycles = ends[name].cycles[places[name] : places[name] + count]
                 places[name] += count
                 inside = [started[number] < cycle <= end for cycle in cycles]
                 bench.compare(f"{job.command}: {name} within the command", inside, [True] * count)
+                # That these have moved is in registers.
+                last = max([last, *(c + (name in ("outputs", "write_done")) for c in cycles)])
+            if job.command.name != "TABLE":
+                bench.compare(f"{job.command}: done", end, last)
             for cycle in range(started[number] + 1, end + 1):
                 _, busy, stall, _ = rows[cycle]
                 bench.compare("busy", busy, 1)
                 if stall:
                     bench.compare(f"{job.command}: moved in a stall", cycle in moved, False)
-                elif job.mode not in (None, Mode.RESIDUAL) and cycle != end:
-                    # Other commands work on what no stream of the bench shows.
+                elif job.command.name not in ("POOL", "TABLE") and cycle != end:
+                    # These work on what no stream of the bench shows.
                     bench.compare(f"{job.command}: moved or in a stall", cycle in moved, True)
         idle = [row[1] | row[2] for cycle, row in rows.items() if cycle > done[-1]]
         bench.compare("idle at the end", idle, [0] * len(idle))
@@ -204,7 +224,7 @@ class StoreBench:
         masks = beats["mask"].reshape(-1, self.model.places).astype(bool)
         words = beats["codes"].reshape(shape)
         for address, word, mask in zip(beats["address"], words, masks, strict=True):
-            self.codes[address, mask] = word[mask]
+            self.codes[address % WORDS, mask] = word[mask]
 
     def _write_memory(self, commands: dict[str, np.ndarray], beats: np.ndarray) -> None:
         size, taken = self.model.bytes, 0
@@ -214,4 +234,4 @@ class StoreBench:
             raw = beats.reshape(-1, size)[taken : taken + count].ravel()
             taken += count
             raw = raw[: raw.size - (size - last if last else 0)]
-            self.memory[address - BASE :][: raw.size] = raw
+            self.memory[(address - self.base) % MEMORY :][: raw.size] = raw

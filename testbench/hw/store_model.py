@@ -5,12 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from rootshift.isa import OPCODE_WIDTH, OPERANDS_BIT, Command, Mode
+from rootshift.isa import BY_NAME, OPCODE_WIDTH, OPERANDS_BIT, WORD_ADDRESS_WIDTH, Command, Mode
 from rootshift.sim.golden.residual_add import pool, residual_add
 
-WORDS, MEMORY, BASE = 256, 1 << 12, 0xA5_0000_3000
+WORDS, MEMORY = 256, 1 << 12
+"""Words of a buffer and bytes of the memory: what lies beyond comes to the same places again."""
 SCALES = (-300, 77, 32767)
 """Few of them, so that neighbours often agree."""
+MOST = {
+    name: {operand: place[1].range[1] for operand, place in BY_NAME[name].places.items()}
+    for name in ("STORE", "EMBED", "POOL")
+}
 
 
 @dataclass
@@ -40,6 +45,10 @@ class Expected:
     last: list[bool] = field(default_factory=list)
     scales: list[int] = field(default_factory=list)
     gelu: list[np.ndarray] = field(default_factory=list)
+    code_words: list[int] = field(default_factory=list)
+    reads: list[int] = field(default_factory=list)
+    writes: list[int] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
     saturated: int = 0
 
 
@@ -76,6 +85,18 @@ class StoreModel:
     def integer(self, low: int, high: int) -> int:
         return int(self.rng.integers(low, high + 1))
 
+    def far(self, place: int, last: int, size: int = WORDS) -> int:
+        """A number up to `last` that comes to the same place of the `size` there are."""
+        return place + size * self.integer(0, (last - place) // size)
+
+    def chunk_order(self, operands: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Token and chunk of each beat that counts, in the order in which they come."""
+        sizes = operands["groups"], operands["tokens"], self.parts
+        group, token, part = np.indices(sizes).reshape(3, -1)
+        chunk = group * self.parts + part
+        counts = chunk < operands["chunks"]
+        return token[counts], chunk[counts]
+
     def draw(self, kind: str, **fixed: int) -> Job:
         """A random command of one instruction or mode; `fixed` are operands that are set."""
         if kind in Mode.__members__:
@@ -93,18 +114,17 @@ class StoreModel:
         chunks = operands.setdefault("chunks", self.integer(1, groups * self.parts))
         tiles = -(-chunks // self.places)
         if mode == Mode.RESIDUAL:
-            operands["stride"] = chunks + self.integer(0, 2)
-            operands["base"] = self.integer(0, WORDS - tokens * operands["stride"])
+            self._place(operands, chunks, tokens)
             operands["shift"] = self.integer(0, 15)
         elif mode == Mode.SCORES:
             operands.setdefault("log2_scale", SCALES[self.integer(0, 2)])
         elif mode == Mode.LOGITS:
             operands["bytes"] = self.integer(1, chunks * self.lanes * 4)
             room = (MEMORY - operands["bytes"]) // self.bytes
-            operands["offset"] = self.integer(0, room) * self.bytes
+            place = self.integer(0, room) * self.bytes
+            operands["offset"] = self.far(place, MOST["STORE"]["offset"] - MEMORY, MEMORY)
         else:
-            operands["stride"] = tokens + self.integer(0, 2)
-            operands["base"] = self.integer(0, WORDS - tiles * operands["stride"])
+            self._place(operands, tokens, tiles)
         shape = groups, tokens, self.parts, self.lanes
         y = {
             Mode.CODES: lambda: self.rng.integers(0, 1 << self.width, shape),
@@ -118,14 +138,25 @@ class StoreModel:
         getattr(self, f"_do_{mode.name.lower()}")(job, operands, whole[:, :chunks], y)
         return job
 
+    def _place(self, operands: dict[str, int], run: int, runs: int) -> None:
+        """Base and stride of so many runs of words, apart from each other."""
+        stride = run + self.integer(0, 2)
+        base = self.integer(0, max(0, WORDS - runs * stride))
+        last = (1 << WORD_ADDRESS_WIDTH) - 1
+        operands["stride"] = self.far(stride, max(stride, last // runs - WORDS))
+        operands["base"] = self.far(base, max(base, last - runs * operands["stride"]))
+
     def _do_codes(self, job: Job, operands: dict, chunks: np.ndarray, y: np.ndarray) -> None:
         for n in range(chunks.shape[1]):
             tile, place = divmod(n, self.places)
             at = operands["base"] + tile * operands["stride"]
-            rows = slice(at, at + len(chunks))
+            rows = (at + np.arange(len(chunks))) % WORDS
             self.expected.codes[rows, place] = chunks[:, n]
             self.expected.codes[rows, place + 1 :] = 0
-        job.gives = {"codes": chunks.shape[0] * chunks.shape[1]}
+        token, n = self.chunk_order(operands)
+        words = operands["base"] + n // self.places * operands["stride"] + token
+        self.expected.code_words += list(words)
+        job.gives = {"codes": len(words)}
 
     def _do_gelu(self, job: Job, operands: dict, chunks: np.ndarray, y: np.ndarray) -> None:
         self._do_codes(job, operands, self.expected.table[chunks], y)
@@ -135,7 +166,11 @@ class StoreModel:
 
     def _do_residual(self, job: Job, operands: dict, chunks: np.ndarray, y: np.ndarray) -> None:
         at = operands["base"] + np.arange(len(chunks))[:, None] * operands["stride"]
-        at = at + np.arange(chunks.shape[1])
+        at = (at + np.arange(chunks.shape[1])) % WORDS
+        token, n = self.chunk_order(operands)
+        words = operands["base"] + token * operands["stride"] + n
+        self.expected.reads += list(words)
+        self.expected.writes += list(words)
         before = self.expected.residual[at].astype(np.int16)
         after, saturated = residual_add(before, chunks.astype(np.int16), shift=operands["shift"])
         self.expected.residual[at] = after
@@ -151,7 +186,8 @@ class StoreModel:
 
     def _do_logits(self, job: Job, operands: dict, chunks: np.ndarray, y: np.ndarray) -> None:
         raw = np.frombuffer(chunks.astype("<i4").tobytes(), np.uint8)[: operands["bytes"]]
-        self.expected.memory[operands["offset"] :][: raw.size] = raw
+        self.expected.memory[operands["offset"] % MEMORY :][: raw.size] = raw
+        self.expected.offsets.append(operands["offset"])
         beats = -(-raw.size // self.bytes)
         job.gives = {"write_command": 1, "write_data": beats, "write_done": 1}
 
@@ -160,12 +196,16 @@ class StoreModel:
 
     def _embed(self, fixed: dict[str, int]) -> Job:
         words = fixed.get("words", self.integer(1, 20))
-        base = self.integer(0, WORDS - words)
+        base = self.integer(0, max(0, WORDS - words))
+        base = self.far(base, MOST["EMBED"]["base"] - words)
+        operands = {"base": base, "words": words} | fixed
         values = self.words((words, self.lanes))
-        self.expected.residual[base : base + words] = values
+        at = operands["base"] + np.arange(words)
+        self.expected.residual[at % WORDS] = values
+        self.expected.writes += list(at)
         raw = values.astype("<i2").tobytes()
         raw += bytes(-len(raw) % self.bytes)
-        command = Command("EMBED", {"base": base, "words": words})
+        command = Command("EMBED", operands)
         return Job(command, self._nothing(), embed=raw, gives={"residual_write": words})
 
     def _table(self, fixed: dict[str, int]) -> Job:
@@ -185,9 +225,17 @@ class StoreModel:
         if operands["out"] + chunks > operands["base"]:
             operands["out"], operands["base"] = 0, max(chunks, operands["base"])
             operands["base"] = min(operands["base"], WORDS - rows * stride)
+        last = (1 << WORD_ADDRESS_WIDTH) - 1
+        operands["out"] = self.far(operands["out"], last - chunks)
+        operands["stride"] = self.far(stride, last // rows - WORDS)
+        operands["base"] = self.far(operands["base"], last - rows * operands["stride"])
+        operands |= fixed
+        rows, chunks, stride = (operands[name] for name in ("rows", "chunks", "stride"))
         at = operands["base"] + np.arange(rows)[:, None] * stride + np.arange(chunks)
+        self.expected.reads += list(at.T.ravel())
+        self.expected.writes += list(operands["out"] + np.arange(chunks))
         mean = {key: operands[key] for key in ("multiplier", "shift")}
-        x = self.expected.residual[at].reshape(rows, -1).astype(np.int16)
+        x = self.expected.residual[at % WORDS].reshape(rows, -1).astype(np.int16)
         result = pool(x, mode="avg", prefix=0, **mean).reshape(chunks, self.lanes)
-        self.expected.residual[operands["out"] :][:chunks] = result
+        self.expected.residual[operands["out"] % WORDS :][:chunks] = result
         return Job(Command("POOL", operands), self._nothing(), gives={"residual_write": chunks})

@@ -6,17 +6,19 @@ import pytest
 
 from rootshift.formats import zero_code
 from rootshift.hw.attention_unit import AttentionUnit
-from rootshift.isa import WORD_ADDRESS_WIDTH
+from rootshift.isa import BY_NAME, WORD_ADDRESS_WIDTH
 from rootshift.latency import word_buffer
 from rootshift.sim.golden.shift_attention import shift_attention
 from rootshift.testbench.hw import layout
 from rootshift.testbench.hw.bench import simulate
-from rootshift.testbench.hw.command_beats import Watch, command_beats, name_operands
+from rootshift.testbench.hw.command_beats import Watch, alternate_bits, command_beats, name_operands
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 from rootshift.testbench.hw.word_server import WordServer
 
 WORDS = 1 << 11
+ADDRESSES = 1 << WORD_ADDRESS_WIDTH
+MOST = {name: place[1].range[1] for name, place in BY_NAME["ATTENTION"].places.items()}
 Order = dict[str, int]
 
 
@@ -32,6 +34,8 @@ class Unit:
         self.zero = zero_code(self.log_width, self.base)
         self.rng = np.random.default_rng(bench.params["seed"])
         self.values = self.rng.integers(0, 1 << self.width, (WORDS, self.rows))
+        # So that sums can be the largest.
+        self.values[: self.depth] = (1 << self.width) - 1
         self.read = WordServer(bench, "values")
         self.read.words = layout.pack({"": (0, self.width, False, self.rows)}, self.values)
         name_operands(bench, "command", "ATTENTION")
@@ -46,18 +50,19 @@ class Unit:
         """An ATTENTION of such sizes, anywhere in the buffer, with scales that spread codes."""
         random = self.rng.integers
         tiles = -(-channels // self.rows)
-        stride = max(keys, queries) + int(random(0, 3))
+        least = max(keys, queries)
+        stride = int(random(least, max(least, ADDRESSES // tiles) + 1))
         width = int(random(3, self.width + 1))
         steps = 1 + (self.base == "sqrt2")
         spread = (keys << self.width << (self.zero - 1) // steps).bit_length() + 16 - width
         return {
-            "base": int(random(0, WORDS - tiles * stride + 1)),
+            "base": int(random(0, ADDRESSES - tiles * stride + 1)),
             "stride": stride,
             "keys": keys,
             "queries": queries,
             "tiles": tiles,
             "last": channels - (tiles - 1) * self.rows,
-            "out": int(random(0, (1 << WORD_ADDRESS_WIDTH) - tiles * stride)),
+            "out": int(random(0, ADDRESSES - tiles * stride + 1)),
             "value_zero": int(random(-3, 1 << self.width)),
             "zero": int(random(-2, 1 << width)),
             "multiplier_even": int(random(1 << 14, 1 << 16)),
@@ -99,7 +104,7 @@ class Unit:
             wide = order["last"] if c == order["tiles"] - 1 else self.rows
             mixed, events = shift_attention(
                 codes[None, q : q + count].astype(np.uint8),
-                self.values[at + c * order["stride"], :wide].astype(np.uint8),
+                self.values[(at + c * order["stride"]) % WORDS, :wide].astype(np.uint8),
                 log_width=self.log_width,
                 base=self.base,
                 width=order["high"].bit_length(),
@@ -111,10 +116,12 @@ class Unit:
             saturated += events
         return np.concatenate(found), saturated
 
-    async def check(self, orders: list[Order], run: int = 0, **patterns: str) -> dict:
+    async def check(
+        self, orders: list[Order], run: int = 0, codes: list | None = None, **patterns: str
+    ) -> dict:
         """Run commands; hold reads, writes, probes, counts and handshake against the model."""
         bench = self.bench
-        codes = [self.probabilities(order) for order in orders]
+        codes = codes or [self.probabilities(order) for order in orders]
         expected = [self.writes(o, c) for o, c in zip(orders, codes, strict=True)]
         writes = np.concatenate([rows for rows, _ in expected])
         self.read.play(patterns.get("idle", "always"), patterns.get("pressure", "always"), run)
@@ -152,7 +159,10 @@ class Unit:
         taken = bench.sources["command"].cycles
         bench.compare(f"busy, {what}", busy.sum(), (np.array(done) - taken).sum())
         bench.compare(f"ready while idle, {what}", free, 1 - busy)
-        bench.compare(f"stall, {what}", np.any(stall & ((1 - busy) | (valid & ready))), False)
+        moved = valid & ready | np.isin(list(rows), self.read.taken)
+        bench.compare(f"stall, {what}", np.any(stall & ((1 - busy) | moved)), False)
+        blocked = valid & (1 - ready) & (1 - moved)
+        bench.compare(f"stall of a write, {what}", np.any(blocked & (1 - stall)), False)
         return rows
 
 
@@ -173,6 +183,32 @@ async def writes_equal_golden(dut):
             small = run % len(PAIRS) in (5, 7) and unit.depth > 50
             orders.append(unit.order(min(sizes[0], 20) if small else sizes[0], *sizes[1:]))
         await unit.check(orders, run, idle=idle, pressure=pressure)
+
+
+@cocotb.test()
+async def sums_of_the_most_keys_fit(dut):
+    """All keys have the same code, the largest values, and each query every code in turn."""
+    bench = await Bench.start(dut)
+    unit = Unit(bench)
+    orders, codes = [], []
+    for first in range(unit.zero):
+        order = unit.order(unit.depth, unit.cols, unit.rows)
+        order |= {"base": order["base"] // WORDS * WORDS, "value_zero": first % 2}
+        query = (first + np.arange(unit.cols)) % unit.zero
+        orders.append(order)
+        codes.append(np.repeat(query[:, None], unit.depth, 1))
+    await unit.check(orders, codes=codes)
+
+
+@cocotb.test()
+async def loops_of_all_lengths(dut):
+    """Each loop by itself, counted down over many bits."""
+    unit = Unit(await Bench.start(dut))
+    if unit.depth == max(depth for depth, _ in DEPTHS_DRAINS):
+        tiles = [alternate_bits(MOST["tiles"] >> n) * unit.rows for n in (0, 1)]
+        orders = [unit.order(1, 1, channels) for channels in tiles]
+        orders.append(unit.order(1, alternate_bits(MOST["queries"] >> 2), 1))
+        await unit.check(orders)
 
 
 @cocotb.test()

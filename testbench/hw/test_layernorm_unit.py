@@ -6,17 +6,21 @@ import pytest
 
 from rootshift.formats import NORM_CHANNEL_BYTES
 from rootshift.hw.layernorm_unit import LayerNormUnit
-from rootshift.isa import WORD_ADDRESS_WIDTH
+from rootshift.isa import BY_NAME, WORD_ADDRESS_WIDTH
 from rootshift.latency import word_buffer
-from rootshift.sim.golden.layernorm import layernorm
+from rootshift.sim.golden.layernorm import layernorm, normalize
 from rootshift.testbench.hw import layout
 from rootshift.testbench.hw.bench import simulate
-from rootshift.testbench.hw.command_beats import Watch, command_beats, name_operands
+from rootshift.testbench.hw.command_beats import Watch, alternate_bits, command_beats, name_operands
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 from rootshift.testbench.hw.word_server import WordServer
 
 WORDS = 1 << 10
+BLOCK = 32
+"""Words of one kind: a row of any size."""
+ADDRESSES = 1 << WORD_ADDRESS_WIDTH
+MOST = {name: place[1].range[1] for name, place in BY_NAME["LAYERNORM"].places.items()}
 Order = dict[str, int]
 
 
@@ -30,7 +34,16 @@ class Unit:
         self.parts = self.rows // self.lanes
         self.rng = np.random.default_rng(params["seed"])
         self.residuals = self.rng.integers(-(1 << 15), 1 << 15, (WORDS, self.lanes))
+        # Rows of each magnitude, then words of any, then rows of extremes.
         self.residuals >>= self.rng.integers(0, 12, (WORDS, 1))
+        self.residuals[: 16 * BLOCK] = self.rng.integers(
+            -(1 << 15), 1 << 15, (16 * BLOCK, self.lanes)
+        )
+        self.residuals[: 16 * BLOCK] >>= np.repeat(np.arange(16), BLOCK)[:, None]
+        least, most = -(1 << 15), (1 << 15) - 1
+        self.residuals[-3 * BLOCK : -2 * BLOCK] = least
+        self.residuals[-2 * BLOCK : -BLOCK] = most
+        self.residuals[-BLOCK:] = self.rng.choice([least, most], (BLOCK, self.lanes))
         self.read = WordServer(bench, "read")
         self.read.words = layout.pack({"": (0, 16, True, self.lanes)}, self.residuals)
         name_operands(bench, "command", "LAYERNORM")
@@ -45,28 +58,37 @@ class Unit:
         """A LAYERNORM of so many rows, anywhere in the buffers."""
         random = self.rng.integers
         words = -(-channels // self.lanes)
-        row_stride = words + int(random(0, 3))
+        tiles = -(-channels // self.rows)
+        row_stride = words + int(random(0, ADDRESSES // rows - words + 1))
+        stride = rows + int(random(0, ADDRESSES // tiles - rows + 1))
         width = int(random(3, self.width + 1))
-        stride = rows + int(random(0, 3))
         return {
             "keep": 0,
-            "base": int(random(0, WORDS - rows * row_stride + 1)),
+            "base": int(random(0, ADDRESSES - rows * row_stride + 1)),
             "row_stride": row_stride,
             "rows": rows,
             "channels": channels,
-            "epsilon": int(random(1, 1 << 30)),
-            "shift": int(random(14, 24)),
+            "epsilon": int(random(1, 1 << int(random(1, 41)))),
+            "shift": int(random(14, 24) if random(3) else random(0, MOST["shift"] + 1)),
             "high": (1 << width) - 1,
-            "out": int(random(0, (1 << WORD_ADDRESS_WIDTH) - stride * -(-channels // self.rows))),
+            "out": int(random(0, ADDRESSES - stride * tiles + 1)),
             "stride": stride,
         }
 
     def channels(self, order: Order) -> tuple[np.ndarray, np.ndarray]:
-        """Gains and offsets for which codes spread over their range."""
-        count, spread = order["channels"], order["shift"] - 11
-        gain = self.rng.integers(-(1 << 11), 1 << 11, count) << max(0, spread - 8) >> 1
-        middle = (order["high"] + 1) << order["shift"] >> 1
-        return np.clip(gain, -(1 << 15), (1 << 15) - 1), self.rng.integers(0, 2 * middle, count)
+        """Gains and offsets for which codes spread over their range: half of the offsets bring
+        those of the first row near to where rounding leads to another code.
+        """
+        random, count, spread = self.rng.integers, order["channels"], order["shift"] - 11
+        low, high = -(1 << 31), (1 << 31) - 1
+        gain = random(-(1 << 11), 1 << 11, count) << np.clip(spread - 8, 0, 40) >> 1
+        gain = np.clip(gain, -(1 << 15), (1 << 15) - 1)
+        top = min((order["high"] + 1) << order["shift"], high)
+        row = self.row_values(order)[:1].astype(np.int16)
+        edge = (random(0, order["high"] + 2, count) << order["shift"]) - (1 << order["shift"] >> 1)
+        edge += random(-2, 3, count) - normalize(row, order["epsilon"])[0].astype(np.int64) * gain
+        near = (random(0, 2, count) == 1) & (edge >= low) & (edge <= high)
+        return gain, np.where(near, edge, random(0, top, count))
 
     def stream(self, gain: np.ndarray, offset: np.ndarray) -> np.ndarray:
         """The beats of parameters of one command."""
@@ -83,10 +105,14 @@ class Unit:
         rows = np.arange(order["rows"])[:, None] * order["row_stride"]
         return (order["base"] + rows + words).ravel()
 
+    def row_values(self, order: Order) -> np.ndarray:
+        """Residuals `[rows, channels]`."""
+        words = self.residuals[self.addresses(order) % WORDS]
+        return words.reshape(order["rows"], -1)[:, : order["channels"]]
+
     def writes(self, order: Order, gain: np.ndarray, offset: np.ndarray) -> tuple:
         """Rows of address, codes and mask of every write, and the saturated values."""
-        shape = order["rows"], -1
-        x = self.residuals[self.addresses(order)].reshape(shape)[:, : order["channels"]]
+        x = self.row_values(order)
         codes, saturated = layernorm(
             x.astype(np.int16),
             gain=gain.astype(np.int16),
@@ -131,7 +157,9 @@ class Unit:
             ),
         }
         names = "busy", "stall", "done_stb", "normalized", "write__valid", "write__ready"
-        watch = Watch(bench, *names, "command__ready")
+        ports = "parameters", "read__word"
+        hands = [f"{port}__{wire}" for port in ports for wire in ("valid", "ready")]
+        watch = Watch(bench, *names, "command__ready", *hands, "read__address__valid")
         got = (await bench.run(sent, {"write": len(writes)}, seed=run, **patterns))["write"]
         rows = watch.stop()
         what = f"{orders}, {patterns}"
@@ -150,11 +178,13 @@ class Unit:
         bench.compare(f"probe's cycles, {what}", list(probed), cycles)
         self.compare_probe(list(probed.values()), expected)
         wires = np.array([(*row[:2], *row[4:]) for row in rows.values()])
-        busy, stall, valid, ready, free = wires.T
+        busy, stall, valid, ready, free, offered, takes, word, wanted, asks = wires.T
         taken = bench.sources["command"].cycles
         bench.compare(f"busy, {what}", busy.sum(), (np.array(done) - taken).sum())
         bench.compare(f"ready while idle, {what}", free, 1 - busy)
-        bench.compare(f"stall, {what}", np.any(stall & ((1 - busy) | (valid & ready))), False)
+        waits = takes & (1 - offered) | asks & wanted & (1 - word) | valid & (1 - ready)
+        moved = takes & offered | wanted & word | valid & ready
+        bench.compare(f"stall, {what}", stall, waits & (1 - moved))
         return rows
 
     def expected_reads(self, orders: list[Order]) -> np.ndarray:
@@ -184,12 +214,51 @@ async def writes_equal_golden(dut):
         orders = []
         for number in range(3):
             channels = min(unit.depth, max(1, sizes[(run + 2 * number) % len(sizes)]))
+            if number == 2:
+                channels = int(unit.rng.integers(1, unit.depth + 1))
             orders.append(unit.order(int(unit.rng.integers(1, 6)), channels))
         # Other rows with the same parameters, between two commands that bring theirs.
         moved = unit.order(int(unit.rng.integers(1, 6)), orders[1]["channels"])
         same = {name: orders[1][name] for name in ("channels", "epsilon", "shift", "high")}
         orders.insert(2, moved | same | {"keep": 1})
         await unit.check(orders, run, idle=idle, pressure=pressure)
+
+
+@cocotb.test()
+async def variances_of_all_magnitudes(dut):
+    bench = await Bench.start(dut)
+    unit = Unit(bench)
+    random, orders = unit.rng.integers, []
+    for bit in range(1, 2 * (15 + unit.depth.bit_length())):
+        for _ in range(100):
+            order = unit.order(1, int(random(1, unit.depth + 1) if random(2) else random(1, 9)))
+            order["base"] = order["base"] // WORDS * WORDS + BLOCK * int(random(WORDS // BLOCK))
+            row = unit.row_values(order)[0]
+            variance = int(len(row) * np.sum(row * row) - np.sum(row) ** 2)
+            # So much that epsilon does not hide the row: of the two highest bits the lower is 0.
+            order["epsilon"] = (5 << bit >> 2) - variance
+            if 1 << bit <= 4 * variance and 1 <= order["epsilon"] <= MOST["epsilon"]:
+                orders.append(order)
+                break
+    bench.results["variances"] = len(orders)
+    await unit.check(orders)
+
+
+@cocotb.test()
+async def rows_of_extremes(dut):
+    unit = Unit(await Bench.start(dut))
+    orders = []
+    for block in (1, 2, 3) * 2:
+        order = unit.order(1, unit.depth)
+        orders.append(order | {"base": order["base"] // WORDS * WORDS + WORDS - block * BLOCK})
+    await unit.check(orders)
+
+
+@cocotb.test()
+async def many_rows(dut):
+    unit = Unit(await Bench.start(dut))
+    if unit.depth == CONFIGS[-1]["depth"]:
+        await unit.check([unit.order(alternate_bits(MOST["rows"] >> n), 1) for n in (0, 1)])
 
 
 @cocotb.test()

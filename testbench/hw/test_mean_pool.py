@@ -5,17 +5,19 @@ import numpy as np
 import pytest
 
 from rootshift.hw.mean_pool import MeanPool
+from rootshift.isa import WORD_ADDRESS_WIDTH
 from rootshift.latency import word_buffer
 from rootshift.sim.golden.residual_add import pool
 from rootshift.testbench.hw import layout
 from rootshift.testbench.hw.bench import simulate
-from rootshift.testbench.hw.command_beats import Watch
+from rootshift.testbench.hw.command_beats import Watch, alternate_bits
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 from rootshift.testbench.hw.word_server import WordServer
 from rootshift.testbench.seeds import SEED
 
 WORDS = 3 << 12
+ADDRESSES = 1 << WORD_ADDRESS_WIDTH
 EXTREMES = (-(1 << 15), (1 << 15) - 1, -1)
 FACTORS = ((0, 1), (3, 8), (9, 37), (15, 1 << 15), (16, 65535), (23, 42563), (47, 65535), (0, 0))
 """Shifts with multipliers that they allow, below and above the 16 bits of a multiplier."""
@@ -38,15 +40,19 @@ class Pool:
         }
 
     def order(self, shift: int, multiplier: int, rows: int, chunks: int) -> dict[str, int]:
-        stride = chunks + int(self.rng.integers(0, WORDS // rows - chunks + 1))
-        base = int(self.rng.integers(0, WORDS - rows * stride + 1))
-        out = int(self.rng.integers(0, (1 << 20) - chunks))
+        stride = int(self.rng.integers(chunks, max(chunks, ADDRESSES // rows) + 1))
+        base = int(self.rng.integers(0, ADDRESSES - rows * stride + 1))
+        out = int(self.rng.integers(0, ADDRESSES - chunks + 1))
         order = {"base": base, "stride": stride, "rows": rows, "chunks": chunks, "out": out}
         return order | {"multiplier": multiplier, "shift": shift}
 
-    def means(self, order: dict[str, int]) -> np.ndarray:
+    def addresses(self, order: dict[str, int]) -> np.ndarray:
+        """Words that are read, `[rows, chunks]`."""
         rows, chunks = np.arange(order["rows"])[:, None], np.arange(order["chunks"])
-        x = self.words[order["base"] + rows * order["stride"] + chunks].astype(np.int16)
+        return order["base"] + rows * order["stride"] + chunks
+
+    def means(self, order: dict[str, int]) -> np.ndarray:
+        x = self.words[self.addresses(order) % WORDS].astype(np.int16)
         factor = {key: order[key] for key in ("multiplier", "shift")}
         return pool(x.reshape(order["rows"], -1), mode="avg", prefix=0, **factor)
 
@@ -57,16 +63,26 @@ class Pool:
         expected = np.concatenate([self.means(o).reshape(-1, self.lanes) for o in orders])
         addresses = [order["out"] + c for order in orders for c in range(order["chunks"])]
         self.read.play(patterns.get("idle", "always"), patterns.get("pressure", "always"), run)
-        watch = Watch(bench, "done_stb", "busy", "stall")
+        ports = "read__address", "read__word", "write"
+        hands = [f"{port}__{wire}" for port in ports for wire in ("valid", "ready")]
+        watch = Watch(bench, "done_stb", "busy", "stall", *hands)
         got = await bench.run(
             {"command": beats}, {"write": len(addresses)}, seed=run, stuck=20000, **patterns
         )
         rows = watch.stop()
         bench.compare("addresses", got["write"]["address"], addresses)
+        reads = np.concatenate([self.addresses(order).T.ravel() for order in orders])
+        bench.compare("reads", self.read.asked, reads)
         bench.compare("means", got["write"]["values"].reshape(expected.shape), expected)
         last = np.cumsum([order["chunks"] for order in orders]) - 1
         done = [cycle for cycle, row in rows.items() if row[0]]
         bench.compare("done", done, np.array(bench.sinks["write"].cycles)[last])
+        wires = np.array(list(rows.values()))[:, 1:]
+        busy, stall, asks, takes, there, wants, writes, room = wires.T
+        began = bench.sources["command"].cycles
+        bench.compare("busy", busy.sum(), (np.array(done) - began).sum())
+        waits = wants & (1 - there) & (1 - (asks & takes)) | writes & (1 - room)
+        bench.compare("stall", stall, waits)
         return rows
 
 
@@ -95,6 +111,13 @@ async def sums_of_the_most_rows_fit(dut):
     mean.bench.compare("latency", took, 4096 + lanes + 2 + word_buffer(1))
     stalled = sum(row[2] for row in rows.values())
     mean.bench.compare("stalls", stalled, 0)
+
+
+@cocotb.test()
+async def many_chunks_and_rows(dut):
+    mean = Pool(await Bench.start(dut))
+    rows = [alternate_bits(most) for most in (4095, 2047)]
+    await mean.check([mean.order(3, 5, 1, 300), *(mean.order(27, 1 << 15, n, 1) for n in rows)])
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 8])

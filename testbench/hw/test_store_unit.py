@@ -13,6 +13,7 @@ from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 from rootshift.testbench.hw.store_bench import INSIDE, StoreBench
+from rootshift.testbench.hw.store_model import MOST, WORDS
 from rootshift.testbench.seeds import SEED
 
 KINDS = ("CODES", "GELU", "RESIDUAL", "SCORES", "LOGITS", "EMBED", "POOL")
@@ -67,9 +68,36 @@ async def the_softmax_offset_waits_for_its_scores(dut):
     bench.compare("other offsets", pauses[[0, 2]] > INSIDE, [True, True])
 
 
+@cocotb.test()
+async def the_softmax_offset_changes_by_any_bit(dut):
+    store = StoreBench(await Bench.start(dut))
+    scales = [(1 << bit) - 1 for bit in range(16)] + [-1, 0]
+    sizes = {"tokens": 1, "groups": 1}
+    await store.run([store.model.draw("SCORES", **sizes, log2_scale=scale) for scale in scales])
+
+
+@cocotb.test()
+async def loops_of_all_lengths(dut):
+    """Each loop by itself, with as many turns as its operand can count, or many."""
+    store = StoreBench(await Bench.start(dut))
+    model, most = store.model, MOST["STORE"]
+    if model.bytes < 16 or model.parts == 1:
+        return
+    tokens = {"tokens": most["tokens"], "groups": 1, "chunks": 1}
+    groups = {"tokens": 1, "groups": most["groups"], "chunks": most["groups"] * model.parts}
+    jobs = [model.draw("RESIDUAL", **tokens), model.draw("CODES", **groups)]
+    jobs.append(model.draw("EMBED", words=(1 << 13) + 1))
+    # The same word in each row.
+    word = model.draw("EMBED", words=1)
+    mean = {"rows": 1 << 12, "chunks": 1, "stride": WORDS, "shift": 27, "multiplier": 1 << 15}
+    base = word.command["base"] % WORDS
+    out = (base + 1) % WORDS
+    await store.run([*jobs, word, model.draw("POOL", **mean, base=base, out=out)])
+
+
 @pytest.mark.parametrize(
     ("rows", "cols", "lanes", "code_width", "bus_width"),
-    [(8, 4, 2, 4, 64), (4, 8, 4, 5, 128), (4, 4, 4, 3, 32), (6, 6, 3, 8, 64), (3, 2, 1, 4, 128)],
+    [(8, 4, 2, 4, 64), (8, 8, 4, 8, 128), (4, 4, 4, 3, 32), (6, 6, 3, 5, 64), (3, 2, 1, 4, 128)],
 )
 def test_store_unit(rows, cols, lanes, code_width, bus_width):
     params = {"rows": rows, "cols": cols, "lanes": lanes, "code_width": code_width}

@@ -10,29 +10,36 @@ from rootshift.latency import word_buffer, words_waiting
 
 from .harness import Bench
 from .patterns import pattern
-from .streams import Checker, Wires
+from .streams import Checker, ProtocolError, Wires
 
 
 class WordServer:
     """Serves the port `name` of the unit under test as a `WordBuffer` of so many `stages` does, for
-    as long as it runs.
+    as long as it runs. With `endless` room it takes every address, and it is the unit that must not
+    have more words on their way than the buffer would keep.
 
     Attributes
     ----------
     words : sequence of int
-        What the buffer holds, each word as the bits on the wires.
+        What the buffer holds, each word as the bits on the wires; again and again up to the last
+        address.
     asked : list of int
         Addresses accepted since the last `play`.
     taken : list of int
         Cycles in which the unit took a word, since the last `play`.
+    accepted : list of int
+        Cycles in which an address was accepted, since the last `play`.
     owed : int
         Words asked for that the unit has not taken.
+    most : int
+        The most that were owed since the start.
     """
 
-    def __init__(self, bench: Bench, name: str, stages: int = 1) -> None:
-        self._latency, self._most = word_buffer(stages), words_waiting(stages)
+    def __init__(self, bench: Bench, name: str, stages: int = 1, *, endless: bool = False) -> None:
+        self._latency, self._room = word_buffer(stages), words_waiting(stages)
+        self._endless, self.most = endless, 0
         self.words: Sequence[int] = ()
-        self._bench = bench
+        self._bench, self._name = bench, name
         ports = list(bench.ports)
         self._address = Wires(bench.dut, f"{name}__address", ports)
         self._word = Wires(bench.dut, f"{name}__word", ports)
@@ -52,6 +59,7 @@ class WordServer:
         self._pressure = pattern("random:0.3" if lazy else pressure, seed + 1)
         self.asked: list[int] = []
         self.taken: list[int] = []
+        self.accepted: list[int] = []
 
     @property
     def owed(self) -> int:
@@ -64,7 +72,8 @@ class WordServer:
             cycle = self._bench.cycle
             self._sample(cycle)
             await rise
-            ready = self.owed < self._most and next(self._pressure)
+            room = self._endless or self.owed < self._room
+            ready = room and next(self._pressure)
             if ready != self._ready:
                 self._ready = ready
                 self._address.take(ready)
@@ -87,4 +96,9 @@ class WordServer:
         if valid and self._ready:
             address = int(payload, 2)
             self.asked.append(address)
-            self._waiting.append((cycle + self._latency, self.words[address]))
+            self.accepted.append(cycle)
+            word = self.words[address % len(self.words)]
+            self._waiting.append((cycle + self._latency, word))
+            self.most = max(self.most, self.owed)
+            if self.owed > self._room:
+                raise ProtocolError(f"{self._name}: {self.owed} words owed in cycle {cycle}")
