@@ -32,6 +32,12 @@ def command_beats(instruction: str, commands: Sequence[Mapping[str, int]]) -> di
     return {"opcode": [opcode] * len(commands)} | beats
 
 
+def at_work(begun: Sequence[int], ended: Sequence[int]) -> list[int]:
+    """Cycles in which a command is at work that was accepted and that ended in those."""
+    spans = [range(first + 1, last + 1) for first, last in zip(begun, ended, strict=True)]
+    return sorted({cycle for span in spans for cycle in span})
+
+
 class Watch:
     """Samples ports in every cycle, settled, while it runs.
 

@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,10 +64,23 @@ class Bench:
         self._rise, self._fall = RisingEdge(dut.clk), FallingEdge(dut.clk)
 
     @classmethod
-    async def start(cls, dut: Any) -> "Bench":
-        """Return a bench whose clock runs and whose unit has been reset."""
+    async def start(cls, dut: Any, noise: int = 0) -> "Bench":
+        """Return a bench whose clock runs and whose unit has been reset: of so many cycles of
+        random inputs before that nothing may be left."""
         bench = cls(dut)
         Clock(dut.clk, 10, unit="ns").start()
+        inputs = {
+            port: width
+            for port, (way, width) in bench.ports.items()
+            if way == "i" and port not in ("clk", "rst")
+        }
+        generator = random.Random(noise)
+        for _ in range(noise):
+            for port, width in inputs.items():
+                bench.set(port, generator.getrandbits(width))
+            await bench.step()
+        for port in inputs if noise else ():
+            bench.set(port, 0)
         await bench.reset()
         return bench
 
