@@ -15,13 +15,14 @@ from rootshift.testbench.hw.patterns import pattern
 
 SIZE = 6000
 """Bytes: no multiple of a page, and over one."""
+ADDR_WIDTH = 40
 PATTERNS = ("always", "random:0.5", "bursts:7,3")
 
 
 @cocotb.test()
 async def stock_master_agrees(dut):
     logging.getLogger("cocotb").setLevel(logging.WARNING)
-    bench = await Bench.start(dut)
+    bench = await Bench.start(dut, noise=100)
     beat = bench.params["data_width"] // 8
     rng = np.random.default_rng(bench.params["seed"])
     master = AxiMaster(AxiBus.from_prefix(dut, "s_axi_"), dut.clk)
@@ -34,9 +35,8 @@ async def stock_master_agrees(dut):
             # cocotbext-axi asks when to pause, not when to act.
             channel.set_pause_generator(not act for act in acting)
         jobs = []
-        for _ in range(12):
-            size = int(rng.integers(1, 700))
-            at = int(rng.integers(0, SIZE - size))
+        for size in (SIZE, *rng.integers(1, 700, 12).tolist()):
+            at = int(rng.integers(0, SIZE - size + 1))
             values = rng.integers(0, 256, size, np.uint8)
             jobs.append((at, values))
         # Several at once: what is asked for may overtake no other of its kind.
@@ -51,11 +51,11 @@ async def stock_master_agrees(dut):
             assert event.data.resp == AxiResp.OKAY
             got = np.frombuffer(event.data.data, np.uint8)
             bench.compare(f"{spec} at {at}", got, memory[at : at + len(values)])
-        await _beyond_its_end(bench, master, memory, beat)
+        await _beyond_its_end(bench, master, memory, beat, rng)
 
 
-async def _beyond_its_end(bench, master, memory, beat):
-    for at in (SIZE // beat * beat + beat, 8192, 1 << 32, (1 << 39) + 64):
+async def _beyond_its_end(bench, master, memory, beat, rng):
+    for at in (SIZE // beat * beat + beat, *(1 << bit for bit in range(13, ADDR_WIDTH))):
         assert (await master.read(at, beat)).resp == AxiResp.DECERR
         assert (await master.write(at, bytes(beat))).resp == AxiResp.DECERR
     # A burst over the end: the part inside is there, and the whole is refused.
@@ -67,6 +67,10 @@ async def _beyond_its_end(bench, master, memory, beat):
     got = np.frombuffer(answer.data, np.uint8)
     bench.compare("beats inside", got[: len(kept)], kept)
     assert not got[inside:].any()
+    values = rng.integers(0, 256, inside + 2 * beat, np.uint8)
+    answer = await master.write(end - inside, values.tobytes())
+    assert answer.resp == AxiResp.DECERR
+    memory[end - inside :] = values[: SIZE - end + inside]
     for burst, size in ((AxiBurstType.FIXED, None), (AxiBurstType.INCR, 1)):
         options = {"burst": burst} | ({} if size is None else {"size": size})
         assert (await master.read(0, 2 * beat, **options)).resp == AxiResp.DECERR
@@ -75,43 +79,76 @@ async def _beyond_its_end(bench, master, memory, beat):
     bench.compare("all that was not written", np.frombuffer(whole.data, np.uint8), memory)
 
 
-@cocotb.test()
-async def beats_follow_each_other(dut):
-    bench = await Bench.start(dut)
-    beat = bench.params["data_width"] // 8
-    bursts, beats = 12, 16
-    for port in ("rready", "bready"):
-        bench.set(f"s_axi__{port}", 1)
-    offset = beat.bit_length() - 1
-    for channel in ("ar", "aw"):
-        for name, value in {"len": beats - 1, "size": offset, "burst": 1}.items():
-            bench.set(f"s_axi__{channel}{name}", value)
-        bench.set(f"s_axi__{channel}valid", 1)
-    bench.set("s_axi__wvalid", 1)
-    asked = {"ar": [], "aw": []}
-    moved = {"r": [], "w": [], "b": []}
+async def traffic(bench, places: dict[str, np.ndarray], words: np.ndarray) -> np.ndarray:
+    """Bursts of 16 beats from and to `places` (index of a word) at once; hold cycles and identities
+    against the promise, and return what was read. On idle channels there is noise."""
+    beat, (bursts, beats) = words.shape[-1], (len(places["ar"]), 16)
+    data = [int.from_bytes(word.tobytes(), "little") for word in words]
+    limits = {"ar": bursts, "aw": bursts, "w": bursts * beats}
+    moved = {channel: [] for channel in ("ar", "r", "aw", "w", "b")}
+    read, names = [], {"r": [], "b": []}
+
+    def show() -> None:
+        for channel, limit in limits.items():
+            number = len(moved[channel])
+            bench.set(f"s_axi__{channel}valid", there := number < limit)
+            if channel == "w":
+                bench.set("s_axi__wdata", data[number] if there else -1)
+            else:
+                bench.set(f"s_axi__{channel}addr", places[channel][number] * beat if there else -1)
+                bench.set(f"s_axi__{channel}id", number)
+
+    show()
     for cycle in range(bursts * beats + 40):
-        await FallingEdge(dut.clk)
-        for channel, cycles in (asked | moved).items():
-            valid, ready = (bench.get(f"s_axi__{channel}{part}") for part in ("valid", "ready"))
-            if valid and ready:
+        await FallingEdge(bench.dut.clk)
+        for channel, cycles in moved.items():
+            if all(bench.get(f"s_axi__{channel}{part}") for part in ("valid", "ready")):
                 cycles.append(cycle)
-        await RisingEdge(dut.clk)
-        for channel, cycles in asked.items():
-            bench.set(f"s_axi__{channel}valid", len(cycles) < bursts)
-        bench.set("s_axi__wvalid", len(moved["w"]) < bursts * beats)
+                if channel in names:
+                    names[channel].append(bench.get(f"s_axi__{channel}id"))
+                if channel == "r":
+                    read.append(bench.get("s_axi__rdata").to_bytes(beat, "little"))
+        await RisingEdge(bench.dut.clk)
+        show()
     bench.compare("R", np.diff(moved["r"]), np.ones(bursts * beats - 1, int))
     bench.compare("W", np.diff(moved["w"]), np.ones(bursts * beats - 1, int))
     bench.compare("B", np.diff(moved["b"]), np.full(bursts - 1, beats))
-    assert moved["r"][0] - asked["ar"][0] == BlockMemory.READ_LATENCY
+    assert moved["r"][0] - moved["ar"][0] == BlockMemory.READ_LATENCY
     assert moved["b"][0] - moved["w"][beats - 1] == BlockMemory.WRITE_LATENCY
+    identities = np.arange(bursts) % 2
+    bench.compare("identities of R", names["r"], np.repeat(identities, beats))
+    bench.compare("identities of B", names["b"], identities)
+    return np.frombuffer(b"".join(read), np.uint8).reshape(-1, beat)
+
+
+@cocotb.test()
+async def beats_follow_each_other(dut):
+    bench = await Bench.start(dut, noise=100)
+    beat = bench.params["data_width"] // 8
+    for port, value in {"rready": 1, "bready": 1, "wstrb": -1}.items():
+        bench.set(f"s_axi__{port}", value)
+    for channel in ("ar", "aw"):
+        for name, value in {"len": 15, "size": beat.bit_length() - 1, "burst": 1}.items():
+            bench.set(f"s_axi__{channel}{name}", value)
+    # One half is written while the other is read, then the other way round.
+    rng, half = np.random.default_rng(bench.params["seed"]), SIZE // beat // 2
+    written = rng.integers(0, half - 16, 12)
+    words = rng.integers(0, 256, (12 * 16, beat), np.uint8)
+    await traffic(bench, {"aw": written, "ar": half + written}, words)
+    read = rng.permutation(written)
+    got = await traffic(bench, {"aw": half + written, "ar": read}, words)
+    memory = {}
+    for place, burst in zip(written, words.reshape(12, 16, beat), strict=True):
+        memory |= {place + index: word for index, word in enumerate(burst)}
+    expected = [memory[place + index] for place in read for index in range(16)]
+    bench.compare("what was written before", got, expected)
 
 
 @pytest.mark.parametrize("data_width", [32, 64, 128])
 def test_memory(data_width: int) -> None:
     print(f"seed {data_width}")
     content = np.random.default_rng(data_width).integers(0, 256, SIZE, np.uint8)
-    unit = BlockMemory(init=content.tobytes(), addr_width=40, data_width=data_width)
+    unit = BlockMemory(init=content.tobytes(), addr_width=ADDR_WIDTH, data_width=data_width)
     params = {"data_width": data_width, "seed": data_width}
     print(simulate(unit, __name__, params=params, arrays={"memory": content}))
 
