@@ -55,6 +55,10 @@ class Wire:
     def get(self) -> int:
         return int(self.bits(), 2)
 
+    def forget(self) -> None:
+        """Somebody else has driven it."""
+        self._last = None
+
     def set(self, value: int) -> None:
         value &= (1 << self._width) - 1
         if value != self._last:
@@ -144,7 +148,9 @@ class AxiMemory:
         self._answers: deque[tuple[int, int]] = deque()
         self._open = 0
         self._driven: dict[str, bool] = {}
-        self._waiting: dict[str, bool] = {}
+        self._waiting = dict.fromkeys(self.channels, False)
+        for wire in self.wires.values():
+            wire.forget()
         for name in self.channels:
             self._drive(name, False)
         self.load([], "always", 0)

@@ -69,20 +69,26 @@ class Bench:
         random inputs before that nothing may be left."""
         bench = cls(dut)
         Clock(dut.clk, 10, unit="ns").start()
+        await (bench.disturb(noise) if noise else bench.reset())
+        return bench
+
+    async def disturb(self, cycles: int = 30, seed: int = 0) -> None:
+        """Give random inputs for so many cycles, then reset: nothing of them may be left."""
         inputs = {
             port: width
-            for port, (way, width) in bench.ports.items()
+            for port, (way, width) in self.ports.items()
             if way == "i" and port not in ("clk", "rst")
         }
-        generator = random.Random(noise)
-        for _ in range(noise):
+        generator = random.Random(seed)
+        for _ in range(cycles):
             for port, width in inputs.items():
-                bench.set(port, generator.getrandbits(width))
-            await bench.step()
-        for port in inputs if noise else ():
-            bench.set(port, 0)
-        await bench.reset()
-        return bench
+                self.set(port, generator.getrandbits(width))
+            await self.step()
+        for port in inputs:
+            self.set(port, 0)
+        # The ends write at once, what is set comes with the edge.
+        await self.step()
+        await self.reset()
 
     async def reset(self, cycles: int = 2) -> None:
         """Hold `rst` for so many cycles; beats on their way are dropped."""

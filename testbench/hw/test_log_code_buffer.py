@@ -38,6 +38,7 @@ async def tiles_are_given_as_often_as_asked(dut):
     bench = await Bench.start(dut, noise=100)
     rng = np.random.default_rng(bench.params["seed"])
     for run, (idle, pressure) in enumerate(PAIRS):
+        await bench.disturb(seed=run)
         keys = [bench.params["depth"], 1, *rng.integers(1, bench.params["depth"] + 1, 4).tolist()]
         beats = tiles(rng, bench.params, keys, rng.integers(1, 5, 6).tolist())
         await check(bench, *beats, idle=idle, pressure=pressure, seed=run)

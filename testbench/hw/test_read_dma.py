@@ -108,6 +108,7 @@ async def data_equal_memory(dut):
     ram = memory(bench)
     rng = random.Random(bench.params["seed"])
     for run, (idle, pressure) in enumerate(PAIRS):
+        await bench.disturb(seed=run)
         ram.latency, ram.shy = rng.choice((1, 3, 20)), bool(run & 2)
         ram.base = BASES[run % len(BASES)]
         orders = commands(rng, ram, 10)
@@ -125,6 +126,7 @@ async def failures_end_in_zeros(dut):
     rng = random.Random(bench.params["seed"] + 1)
     for run in range(16):
         idle, pressure = PAIRS[run % len(PAIRS)]
+        await bench.disturb(seed=run)
         ram.latency, ram.shy = rng.choice((1, 3, 20)), bool(run & 2)
         ram.base = BASES[run % len(BASES)]
         orders = commands(rng, ram, 6)

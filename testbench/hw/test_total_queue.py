@@ -48,6 +48,7 @@ async def parts_equal_totals(dut):
     rng = np.random.default_rng(p["seed"])
     parts = p["cols"] // p["lanes"]
     for run, (idle, pressure) in enumerate([*PAIRS, *4 * [EVEN]]):
+        await bench.disturb(seed=run)
         # More tokens than wait at once, so that the queue fills up.
         tokens = 3 * p["depth"] + 20
         beats = {

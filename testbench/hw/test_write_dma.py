@@ -116,6 +116,7 @@ async def memory_equals_model(dut):
     ram = memory(bench)
     rng = random.Random(bench.params["seed"])
     for run, (idle, pressure) in enumerate(PAIRS):
+        await bench.disturb(seed=run)
         ram.latency, ram.shy = rng.choice((1, 3, 20)), bool(run & 2)
         ram.order = ORDERS[run % 3]
         patterns = {"idle": idle, "pressure": pressure, "seed": run}
@@ -134,6 +135,7 @@ async def failures_are_told(dut):
     rng = random.Random(bench.params["seed"] + 1)
     for run in range(12):
         idle, pressure = PAIRS[run % len(PAIRS)]
+        await bench.disturb(seed=run)
         ram.latency, ram.shy = rng.choice((1, 3, 20)), bool(run & 2)
         ram.order = ORDERS[run % 3]
         ram.base = BASES[run % len(BASES)]
