@@ -5,6 +5,7 @@ settled wires at the falling edge and drives after the rising edge. Its pattern 
 says when it takes addresses and data and when it answers, each channel with a seed of its own.
 """
 
+import random
 from collections import deque
 from typing import Any
 
@@ -38,6 +39,13 @@ def bursts_of(address: int, beats: int, bytes_: int, longest: int) -> list[tuple
         bursts.append((address, length))
         address, beats = address + length * bytes_, beats - length
     return bursts
+
+
+def beats_to_page_end(rng: random.Random, bytes_: int) -> int:
+    """About a power of two, so that each bit of it counts."""
+    return min(
+        (1 << rng.randrange((PAGE // bytes_).bit_length() - 1)) + rng.randint(0, 4), PAGE // bytes_
+    )
 
 
 class Wire:

@@ -10,7 +10,13 @@ from cocotb.triggers import ClockCycles
 from rootshift.hw.axi import PAGE
 from rootshift.hw.axi_bursts import Cause
 from rootshift.hw.read_dma import ReadDma
-from rootshift.testbench.hw.axi_memory import ADDR_WIDTH, BASES, AxiMemory, bursts_of
+from rootshift.testbench.hw.axi_memory import (
+    ADDR_WIDTH,
+    BASES,
+    AxiMemory,
+    beats_to_page_end,
+    bursts_of,
+)
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.command_beats import Watch, at_work
 from rootshift.testbench.hw.harness import Bench
@@ -32,14 +38,18 @@ def memory(bench: Bench) -> AxiMemory:
     )
 
 
-def commands(rng: random.Random, memory: AxiMemory, count: int) -> list[tuple[int, int, int]]:
+def commands(
+    rng: random.Random, memory: AxiMemory, count: int, *, longest: int = PAGE
+) -> list[tuple[int, int, int]]:
     """(address, beats, tag): single beats, runs across 4 KiB boundaries, long runs, the ends."""
     base, bytes_ = memory.base, memory.bytes
     page_beats = PAGE // bytes_
     chosen = [(0, 3), (SIZE - bytes_, 1), (PAGE - bytes_, 2)]
     while len(chosen) < count:
-        beats = rng.choice((1, 2, rng.randint(1, 40), rng.randint(1, page_beats // 2)))
-        near = rng.choice((PAGE - rng.randint(0, 3) * bytes_, rng.randrange(PAGE)))
+        some = (1, 2, rng.randint(1, 8), rng.randint(1, 40), rng.randint(1, page_beats // 2))
+        beats = min(rng.choice(some), longest)
+        end = PAGE - rng.choice((rng.randint(0, 3), beats_to_page_end(rng, bytes_))) * bytes_
+        near = rng.choice((end, end, rng.randrange(PAGE)))
         chosen.append((rng.randrange(8) * PAGE + near // bytes_ * bytes_, beats))
     rng.shuffle(chosen)
     return [((base + at) % memory.space, beats, rng.randrange(8)) for at, beats in chosen]
@@ -111,7 +121,7 @@ async def data_equal_memory(dut):
         await bench.disturb(seed=run)
         ram.latency, ram.shy = rng.choice((1, 3, 20)), bool(run & 2)
         ram.base = BASES[run % len(BASES)]
-        orders = commands(rng, ram, 10)
+        orders = commands(rng, ram, 10) + commands(rng, ram, 20, longest=8)
         address, beats, _ = orders[0]
         ram.errors = {address + rng.randrange(beats) * ram.bytes: EXOKAY}
         patterns = {"idle": idle, "pressure": pressure, "seed": run}
@@ -129,9 +139,10 @@ async def failures_end_in_zeros(dut):
         await bench.disturb(seed=run)
         ram.latency, ram.shy = rng.choice((1, 3, 20)), bool(run & 2)
         ram.base = BASES[run % len(BASES)]
-        orders = commands(rng, ram, 6)
+        # So many short ones that all the places in which a command waits are taken.
+        orders = commands(rng, ram, 4) + commands(rng, ram, 16, longest=8)
         kind = run % 4
-        address, beats, tag = orders[at := rng.randrange(6)]
+        address, beats, tag = orders[at := rng.randrange(20)]
         ram.errors = {}
         if kind < 2:
             bad = address + rng.randrange(beats) * ram.bytes

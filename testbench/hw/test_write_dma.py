@@ -10,7 +10,13 @@ from cocotb.triggers import ClockCycles
 from rootshift.hw.axi import PAGE
 from rootshift.hw.axi_bursts import Cause
 from rootshift.hw.write_dma import WriteDma
-from rootshift.testbench.hw.axi_memory import ADDR_WIDTH, BASES, AxiMemory, bursts_of
+from rootshift.testbench.hw.axi_memory import (
+    ADDR_WIDTH,
+    BASES,
+    AxiMemory,
+    beats_to_page_end,
+    bursts_of,
+)
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.command_beats import Watch, at_work
 from rootshift.testbench.hw.harness import Bench
@@ -35,10 +41,9 @@ def commands(rng: random.Random, ram: AxiMemory, count: int) -> list[tuple[int, 
     base, bytes_ = ram.base, ram.bytes
     orders = [(base, 3), (base + SIZE - bytes_, 1)]
     for page in range(1, count - 1):
-        beats = rng.choice((1, 2, rng.randint(1, 40), PAGE // bytes_ // 2))
-        room = PAGE // bytes_ - 40
-        address = base + (2 * page - 1) * PAGE
-        address += rng.choice((rng.randrange(room // 2), room + 40 - rng.randint(1, 3))) * bytes_
+        beats = rng.choice((1, 2, rng.randint(1, 8), rng.randint(1, 40), PAGE // bytes_ // 2))
+        left = (rng.randint(1, 3), beats_to_page_end(rng, bytes_), rng.randint(100, 256))
+        address = base + 2 * page * PAGE - rng.choice(left) * bytes_
         orders.append((address, beats))
     rng.shuffle(orders)
     return [
