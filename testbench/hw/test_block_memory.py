@@ -79,19 +79,35 @@ async def _beyond_its_end(bench, master, memory, beat, rng):
     bench.compare("all that was not written", np.frombuffer(whole.data, np.uint8), memory)
 
 
-async def traffic(bench, places: dict[str, np.ndarray], words: np.ndarray) -> np.ndarray:
-    """Bursts of 16 beats from and to `places` (index of a word) at once; hold cycles and identities
-    against the promise, and return what was read. On idle channels there is noise."""
-    beat, (bursts, beats) = words.shape[-1], (len(places["ar"]), 16)
-    data = [int.from_bytes(word.tobytes(), "little") for word in words]
+async def traffic(bench, places: dict[str, np.ndarray], words: np.ndarray, **acts: str) -> dict:
+    """Bursts of `words` to the places `aw`, and as long ones from the places `ar`, at once; places
+    are numbers of words. A channel offers and takes as its pattern in `acts` says, always where
+    there is none; with nothing to offer it carries noise.
+
+    Returns the cycles in which each channel moved, the identities of answers, and what was read.
+    """
+    (bursts, beats, beat) = words.shape
+    data = [int.from_bytes(word.tobytes(), "little") for word in words.reshape(-1, beat)]
     limits = {"ar": bursts, "aw": bursts, "w": bursts * beats}
     moved = {channel: [] for channel in ("ar", "r", "aw", "w", "b")}
     read, names = [], {"r": [], "b": []}
+    willing = {channel: pattern(acts.get(channel, "always"), 0) for channel in moved}
+    offered = dict.fromkeys(limits, -1)
+    for channel in ("ar", "aw"):
+        for name, value in {"len": beats - 1, "size": beat.bit_length() - 1, "burst": 1}.items():
+            bench.set(f"s_axi__{channel}{name}", value)
+    bench.set("s_axi__wstrb", -1)
 
     def show() -> None:
-        for channel, limit in limits.items():
-            number = len(moved[channel])
-            bench.set(f"s_axi__{channel}valid", there := number < limit)
+        for channel, will in willing.items():
+            acting, number = next(will), len(moved[channel])
+            if channel not in limits:
+                bench.set(f"s_axi__{channel}ready", acting)
+                continue
+            # An offer is never taken back.
+            there = number < limits[channel] and (acting or offered[channel] == number)
+            offered[channel] = number if there else -1
+            bench.set(f"s_axi__{channel}valid", there)
             if channel == "w":
                 bench.set("s_axi__wdata", data[number] if there else -1)
             else:
@@ -99,7 +115,7 @@ async def traffic(bench, places: dict[str, np.ndarray], words: np.ndarray) -> np
                 bench.set(f"s_axi__{channel}id", number)
 
     show()
-    for cycle in range(bursts * beats + 40):
+    for cycle in range((bursts * beats + 40) * (10 if acts else 1)):
         await FallingEdge(bench.dut.clk)
         for channel, cycles in moved.items():
             if all(bench.get(f"s_axi__{channel}{part}") for part in ("valid", "ready")):
@@ -110,38 +126,52 @@ async def traffic(bench, places: dict[str, np.ndarray], words: np.ndarray) -> np
                     read.append(bench.get("s_axi__rdata").to_bytes(beat, "little"))
         await RisingEdge(bench.dut.clk)
         show()
-    bench.compare("R", np.diff(moved["r"]), np.ones(bursts * beats - 1, int))
-    bench.compare("W", np.diff(moved["w"]), np.ones(bursts * beats - 1, int))
-    bench.compare("B", np.diff(moved["b"]), np.full(bursts - 1, beats))
-    assert moved["r"][0] - moved["ar"][0] == BlockMemory.READ_LATENCY
-    assert moved["b"][0] - moved["w"][beats - 1] == BlockMemory.WRITE_LATENCY
     identities = np.arange(bursts) % 2
     bench.compare("identities of R", names["r"], np.repeat(identities, beats))
     bench.compare("identities of B", names["b"], identities)
-    return np.frombuffer(b"".join(read), np.uint8).reshape(-1, beat)
+    return moved | {"read": np.frombuffer(b"".join(read), np.uint8).reshape(words.shape)}
 
 
 @cocotb.test()
 async def beats_follow_each_other(dut):
     bench = await Bench.start(dut, noise=100)
     beat = bench.params["data_width"] // 8
-    for port, value in {"rready": 1, "bready": 1, "wstrb": -1}.items():
-        bench.set(f"s_axi__{port}", value)
-    for channel in ("ar", "aw"):
-        for name, value in {"len": 15, "size": beat.bit_length() - 1, "burst": 1}.items():
-            bench.set(f"s_axi__{channel}{name}", value)
+    bursts, beats = 12, 16
     # One half is written while the other is read, then the other way round.
     rng, half = np.random.default_rng(bench.params["seed"]), SIZE // beat // 2
-    written = rng.integers(0, half - 16, 12)
-    words = rng.integers(0, 256, (12 * 16, beat), np.uint8)
+    written = rng.integers(0, half - beats, bursts)
+    words = rng.integers(0, 256, (bursts, beats, beat), np.uint8)
     await traffic(bench, {"aw": written, "ar": half + written}, words)
     read = rng.permutation(written)
-    got = await traffic(bench, {"aw": half + written, "ar": read}, words)
+    moved = await traffic(bench, {"aw": half + written, "ar": read}, words)
+    bench.compare("what was written before", moved["read"], expected_at(read, written, words))
+    bench.compare("R", np.diff(moved["r"]), np.ones(bursts * beats - 1, int))
+    bench.compare("W", np.diff(moved["w"]), np.ones(bursts * beats - 1, int))
+    bench.compare("B", np.diff(moved["b"]), np.full(bursts - 1, beats))
+    assert moved["r"][0] - moved["ar"][0] == BlockMemory.READ_LATENCY
+    assert moved["b"][0] - moved["w"][beats - 1] == BlockMemory.WRITE_LATENCY
+
+
+@cocotb.test()
+async def channels_wait_for_each_other(dut):
+    """Data long before its address or long after it, and answers that nobody takes."""
+    bench = await Bench.start(dut, noise=100)
+    beat = bench.params["data_width"] // 8
+    rng, half = np.random.default_rng(bench.params["seed"]), SIZE // beat // 2
+    written = rng.integers(0, half - 3, 40)
+    words = rng.integers(0, 256, (40, 3, beat), np.uint8)
+    waits = {"aw": "bursts:7,30", "w": "bursts:25,25", "b": "bursts:3,40", "r": "bursts:9,13"}
+    await traffic(bench, {"aw": written, "ar": half + written}, words, **waits)
+    got = await traffic(bench, {"aw": half + written, "ar": written}, words, **waits)
+    bench.compare("what was written", got["read"], expected_at(written, written, words))
+
+
+def expected_at(read: np.ndarray, written: np.ndarray, words: np.ndarray) -> list[np.ndarray]:
+    """What bursts from the places `read` give once `words` have been written, in turn."""
     memory = {}
-    for place, burst in zip(written, words.reshape(12, 16, beat), strict=True):
+    for place, burst in zip(written, words, strict=True):
         memory |= {place + index: word for index, word in enumerate(burst)}
-    expected = [memory[place + index] for place in read for index in range(16)]
-    bench.compare("what was written before", got, expected)
+    return [[memory[place + index] for index in range(words.shape[1])] for place in read]
 
 
 @pytest.mark.parametrize("data_width", [32, 64, 128])
