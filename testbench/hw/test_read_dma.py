@@ -156,6 +156,11 @@ async def failures_end_in_zeros(dut):
     for order in long_ones(ram):
         ram.errors = {(ram.base + (order[1] - 1) * ram.bytes) % ram.space: Cause.SLVERR}
         await transfer(bench, ram, f"at the end of {order}", [order])
+    # What the bus still owes is taken though nothing comes after it.
+    order = ram.base, 2 * ram.burst * ram.outstanding, 3
+    ram.errors = {ram.base: Cause.DECERR}
+    for ram.latency, idle in ((1, "random:0.3"), (20, "always")):
+        await transfer(bench, ram, f"at the begin of {order}, {idle}", [order], idle=idle)
     ram.errors = {}
     await transfer(bench, ram, "after the failures", commands(rng, ram, 4))
 
