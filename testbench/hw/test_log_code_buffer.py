@@ -48,8 +48,9 @@ async def tiles_are_given_as_often_as_asked(dut):
 async def passes_of_all_bits(dut):
     bench = await Bench.start(dut, noise=100)
     rng = np.random.default_rng(2)
-    passes = [(1 << PASSES_WIDTH) - 1, 0x155, 0xAA, 1]
-    await check(bench, *tiles(rng, bench.params, [1, min(2, bench.params["depth"]), 1, 1], passes))
+    passes = [0x1FF, 0x1FE, 0x155, 0x154, 0xAA, *(1 << bit for bit in range(PASSES_WIDTH))]
+    keys = [min(2, bench.params["depth"]), *[1] * (len(passes) - 1)]
+    await check(bench, *tiles(rng, bench.params, keys, passes))
 
 
 @cocotb.test()
