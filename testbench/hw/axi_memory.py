@@ -5,6 +5,7 @@ settled wires at the falling edge and drives after the rising edge. Its pattern 
 says when it takes addresses and data and when it answers, each channel with a seed of its own.
 """
 
+import random
 from collections import deque
 from typing import Any
 
@@ -13,7 +14,14 @@ from .patterns import pattern
 from .streams import DEPOSIT, Checker, ProtocolError
 
 PAGE = 4096
+ADDR_WIDTH = 40
+BASES = (0xFF_FFFF_8000, 0x55_5554_8000, 0xAA_AAAB_0000)
+"""Where a memory may lie: over the top of the addresses, and at each value of their bits."""
 INCR = 0b01
+NORMAL = 0b0011
+"""Normal memory, non-cacheable and bufferable."""
+NOISE = {"r": {"rdata": -1, "rresp": 0b11, "rlast": 1}, "b": {"bresp": 0b11}}
+"""What is on the wires of a channel without `valid`."""
 ADDRESS_FIELDS = ("id", "addr", "len", "size", "burst", "cache", "prot")
 PAYLOADS = {
     "ar": tuple(f"ar{field}" for field in ADDRESS_FIELDS),
@@ -21,6 +29,23 @@ PAYLOADS = {
     "w": ("wdata", "wstrb", "wlast"),
 }
 CHANNELS = ("ar", "r", "aw", "w", "b")
+
+
+def bursts_of(address: int, beats: int, bytes_: int, longest: int) -> list[tuple[int, int]]:
+    """`(address, beats)` of the fewest bursts of a run that cross no 4 KiB boundary."""
+    bursts = []
+    while beats:
+        length = min(beats, longest, (PAGE - address % PAGE) // bytes_)
+        bursts.append((address, length))
+        address, beats = address + length * bytes_, beats - length
+    return bursts
+
+
+def beats_to_page_end(rng: random.Random, bytes_: int) -> int:
+    """About a power of two, so that each bit of it counts."""
+    return min(
+        (1 << rng.randrange((PAGE // bytes_).bit_length() - 1)) + rng.randint(0, 4), PAGE // bytes_
+    )
 
 
 class Wire:
@@ -38,7 +63,12 @@ class Wire:
     def get(self) -> int:
         return int(self.bits(), 2)
 
+    def forget(self) -> None:
+        """Somebody else has driven it."""
+        self._last = None
+
     def set(self, value: int) -> None:
+        value &= (1 << self._width) - 1
         if value != self._last:
             self._last = value
             self._write(DEPOSIT, f"{value:0{self._width}b}")
@@ -54,7 +84,8 @@ class AxiMemory:
     data_width : int
         Bits of a beat.
     base : int
-        Address of the first byte; an access outside the memory fails the test.
+        Address of the first byte; an access outside the memory fails the test. Past the top of the
+        address space it goes on at 0.
     contents : bytes
         What it holds at first.
     burst, outstanding : int
@@ -73,10 +104,14 @@ class AxiMemory:
         `any`; `address` takes no beat of W before its AW, `data` no AW before its last beat of W.
     shy : bool
         Raises ready only after valid has waited a cycle.
+    ahead : bool
+        Beats of R that nobody takes are no reason for a run to go on.
     bursts : list
         `("ar" or "aw", address, beats)` of each burst since `reset`.
     written : list
         `(address, data, strobes)` of each beat written since `reset`.
+    moves : dict
+        Channel -> cycles in which it moved, since `load`.
     """
 
     def __init__(
@@ -94,7 +129,7 @@ class AxiMemory:
         self.base, self.contents = base, bytearray(contents)
         self.burst, self.outstanding = burst, outstanding
         self.errors: dict[int, int] = {}
-        self.latency, self.order, self.shy = 1, "any", False
+        self.latency, self.order, self.shy, self.ahead = 1, "any", False, False
         prefix = f"{bus}__"
         self.wires = {
             port.removeprefix(prefix): Wire(bench.dut, port, width)
@@ -102,6 +137,7 @@ class AxiMemory:
             if port.startswith(prefix)
         }
         self.channels = [name for name in CHANNELS if f"{name}valid" in self.wires]
+        self.space = 1 << bench.ports[f"{prefix}{self.channels[0]}addr"][1]
         self.checkers = {name: Checker(f"{bus} {name}", False) for name in PAYLOADS}
         self.cycle = 0
         self.reset()
@@ -120,7 +156,9 @@ class AxiMemory:
         self._answers: deque[tuple[int, int]] = deque()
         self._open = 0
         self._driven: dict[str, bool] = {}
-        self._waiting: dict[str, bool] = {}
+        self._waiting = dict.fromkeys(self.channels, False)
+        for wire in self.wires.values():
+            wire.forget()
         for name in self.channels:
             self._drive(name, False)
         self.load([], "always", 0)
@@ -130,12 +168,12 @@ class AxiMemory:
         self._patterns = {
             name: pattern(idle, seed * 8 + index) for index, name in enumerate(CHANNELS)
         }
-        self.cycles: list[int] = []
+        self.moves: dict[str, list[int]] = {name: [] for name in self.channels}
 
     @property
     def left(self) -> int:
         """Bursts that are not answered in full."""
-        reads = sum(last for _, _, last in self._reads)
+        reads = 0 if self.ahead else sum(last for _, _, last in self._reads)
         return reads + len(self._writes) + len(self._data) + len(self._answers)
 
     @property
@@ -147,6 +185,9 @@ class AxiMemory:
         """Look at the settled wires; return whether anything moved."""
         self.cycle = cycle
         self._moved = {name: self._look(name) for name in self.channels}
+        for name in self.channels:
+            if self._moved[name]:
+                self.moves[name].append(cycle)
         if self._moved.get("ar"):
             self._accept_read()
         if self._moved.get("r") and self._reads.popleft()[2]:
@@ -203,6 +244,9 @@ class AxiMemory:
                     self.wires["rresp"].set(self.errors.get(address, 0))
                 else:
                     self.wires["bresp"].set(self._answers[0][1])
+            elif not act:
+                for port, noise in NOISE[name].items():
+                    self.wires[port].set(noise)
         else:
             self.wires[f"{name}ready"].set(act)
         self._driven[name] = act
@@ -215,10 +259,12 @@ class AxiMemory:
         self._must(field["burst"] == INCR, name, f"burst must be INCR, not {field['burst']}")
         self._must(1 << field["size"] == self.bytes, name, f"size is {field['size']}")
         self._must(field["id"] == 0, name, f"id must be 0, not {field['id']}")
+        self._must(field["cache"] == NORMAL, name, f"cache is {field['cache']}")
+        self._must(field["prot"] == 0, name, f"prot must be 0, not {field['prot']}")
         self._must(address % self.bytes == 0, name, f"{address:#x} is not aligned")
         self._must(beats <= self.burst, name, f"{beats} beats are more than {self.burst}")
         self._must(address % PAGE + size <= PAGE, name, f"{address:#x} + {size} crosses 4 KiB")
-        inside = self.base <= address and address + size <= self.base + len(self.contents)
+        inside = self.place(address) + size <= len(self.contents)
         self._must(inside, name, f"{address:#x} is outside the memory")
         self._open += 1
         self._must(self._open <= self.outstanding, name, "too many bursts outstanding")
@@ -256,13 +302,17 @@ class AxiMemory:
 
     def beat(self, address: int) -> bytes:
         """Return the bytes of the beat at `address`."""
-        at = address - self.base
+        at = self.place(address)
         return bytes(self.contents[at : at + self.bytes])
 
     def _store(self, address: int, value: int, strobes: int) -> None:
         for byte in range(self.bytes):
             if strobes >> byte & 1:
-                self.contents[address - self.base + byte] = value >> 8 * byte & 255
+                self.contents[self.place(address) + byte] = value >> 8 * byte & 255
+
+    def place(self, address: int) -> int:
+        """Where in `contents` an address lies, from its base on over the top."""
+        return (address - self.base) % self.space
 
     def _must(self, true: bool, channel: str, what: str) -> None:
         if not true:

@@ -45,6 +45,12 @@ def _end(instruction: str) -> int:
     return OPCODE_WIDTH + bits
 
 
+def at_work(begun: Sequence[int], ended: Sequence[int]) -> list[int]:
+    """Cycles in which a command is at work that was accepted and that ended in those."""
+    spans = [range(first + 1, last + 1) for first, last in zip(begun, ended, strict=True)]
+    return sorted({cycle for span in spans for cycle in span})
+
+
 class Watch:
     """Samples ports in every cycle, settled, while it runs.
 

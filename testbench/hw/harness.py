@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,31 @@ class Bench:
         self._rise, self._fall = RisingEdge(dut.clk), FallingEdge(dut.clk)
 
     @classmethod
-    async def start(cls, dut: Any) -> "Bench":
-        """Return a bench whose clock runs and whose unit has been reset."""
+    async def start(cls, dut: Any, noise: int = 0) -> "Bench":
+        """Return a bench whose clock runs and whose unit has been reset: of so many cycles of
+        random inputs before that nothing may be left."""
         bench = cls(dut)
         Clock(dut.clk, 10, unit="ns").start()
-        await bench.reset()
+        await (bench.disturb(noise) if noise else bench.reset())
         return bench
+
+    async def disturb(self, cycles: int = 30, seed: int = 0) -> None:
+        """Give random inputs for so many cycles, then reset: nothing of them may be left."""
+        inputs = {
+            port: width
+            for port, (way, width) in self.ports.items()
+            if way == "i" and port not in ("clk", "rst")
+        }
+        generator = random.Random(seed)
+        for _ in range(cycles):
+            for port, width in inputs.items():
+                self.set(port, generator.getrandbits(width))
+            await self.step()
+        for port in inputs:
+            self.set(port, 0)
+        # The ends write at once, what is set comes with the edge.
+        await self.step()
+        await self.reset()
 
     async def reset(self, cycles: int = 2) -> None:
         """Hold `rst` for so many cycles; beats on their way are dropped."""

@@ -53,7 +53,7 @@ def totals(beats: dict, config: dict) -> dict:
 
 @cocotb.test()
 async def totals_equal_model(dut):
-    bench = await Bench.start(dut)
+    bench = await Bench.start(dut, noise=100)
     p = bench.params
     rng = np.random.default_rng(p["seed"])
     for run, (idle, _) in enumerate(PAIRS):
@@ -81,6 +81,32 @@ async def totals_equal_model(dut):
             took = np.array(bench.sinks["o"].cycles) - accepted[last]
             bench.compare("latency", took, np.full(count, latency.accumulators(p["stages"])))
             bench.compare("one beat per cycle", np.diff(accepted), np.ones(len(accepted) - 1))
+
+
+@cocotb.test()
+async def totals_wrap(dut):
+    """Largest sums upon a token until its total has passed the top."""
+    bench = await Bench.start(dut, noise=100)
+    p = bench.params
+    digits = {name: p[f"{name}_digits"] - 1 for name in ("activation", "weight")}
+    shift = digits["activation"] * p["activation_width"]
+    spare = p["acc_width"] - p["in_width"] - shift - digits["weight"] * p["weight_width"]
+    # Codes count with weight digit 0 alone.
+    codes_spare = p["sum_acc_width"] - p["sum_in_width"] - shift
+    for weight_digit, bits in ((digits["weight"], spare), (0, codes_spare)):
+        count = (1 << max(bits, 0)) + 9
+        address, first, last = gemm_order(np.array([p["depth"] - 1]), count)
+        last[-9:] = True
+        beats = {"address": address, "first": first, "last": last, "tag": 0 * address}
+        beats["psums"] = np.full((count, p["cols"]), (1 << p["in_width"]) - 1)
+        beats["sum"] = np.full(count, (1 << p["sum_in_width"]) - 1)
+        beats["activation_digit"] = np.full(count, digits["activation"])
+        beats["weight_digit"] = np.full(count, weight_digit)
+        expected = totals(beats, p)
+        got = await bench.run({"i": beats}, {"o": int(last.sum())})
+        for field, values in expected.items():
+            what = f"{field}, weight digit {weight_digit}"
+            bench.compare(what, got["o"][field].reshape(values.shape), values)
 
 
 CONFIGS = [

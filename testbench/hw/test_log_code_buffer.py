@@ -4,7 +4,7 @@ import cocotb
 import numpy as np
 import pytest
 
-from rootshift.hw.log_code_buffer import LogCodeBuffer
+from rootshift.hw.log_code_buffer import PASSES_WIDTH, LogCodeBuffer
 from rootshift.latency import LOG_CODES
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.harness import Bench
@@ -35,18 +35,28 @@ async def check(bench: Bench, given: dict, asked: dict, expected: np.ndarray, **
 
 @cocotb.test()
 async def tiles_are_given_as_often_as_asked(dut):
-    bench = await Bench.start(dut)
+    bench = await Bench.start(dut, noise=100)
     rng = np.random.default_rng(bench.params["seed"])
     for run, (idle, pressure) in enumerate(PAIRS):
+        await bench.disturb(seed=run)
         keys = [bench.params["depth"], 1, *rng.integers(1, bench.params["depth"] + 1, 4).tolist()]
         beats = tiles(rng, bench.params, keys, rng.integers(1, 5, 6).tolist())
         await check(bench, *beats, idle=idle, pressure=pressure, seed=run)
 
 
 @cocotb.test()
+async def passes_of_all_bits(dut):
+    bench = await Bench.start(dut, noise=100)
+    rng = np.random.default_rng(2)
+    passes = [0x1FF, 0x1FE, 0x155, 0x154, 0xAA, *(1 << bit for bit in range(PASSES_WIDTH))]
+    keys = [min(2, bench.params["depth"]), *[1] * (len(passes) - 1)]
+    await check(bench, *tiles(rng, bench.params, keys, passes))
+
+
+@cocotb.test()
 async def reads_do_not_pause(dut):
     """Four tiles in two passes each: while one is read twice, the next has time to come."""
-    bench = await Bench.start(dut)
+    bench = await Bench.start(dut, noise=100)
     rng, depth = np.random.default_rng(1), bench.params["depth"]
     given, asked, expected = tiles(rng, bench.params, [depth] * 4, [2] * 4)
     await check(bench, given, asked, expected)

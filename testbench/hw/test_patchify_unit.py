@@ -10,13 +10,14 @@ from rootshift.hw.axi_bursts import Cause
 from rootshift.hw.patchify_unit import PatchifyUnit
 from rootshift.isa import WORD_ADDRESS_WIDTH
 from rootshift.latency import BURST
-from rootshift.testbench.hw.axi_memory import AxiMemory
+from rootshift.testbench.hw.axi_memory import BASES, AxiMemory
 from rootshift.testbench.hw.bench import simulate
-from rootshift.testbench.hw.command_beats import Watch, command_beats, name_operands
+from rootshift.testbench.hw.command_beats import Watch, at_work, command_beats, name_operands
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 
-BASE, SIZE = 0xA5_FFFF_8000, 1 << 15
+SIZE = 1 << 17
+WORDS = 1 << WORD_ADDRESS_WIDTH
 
 
 def images(rng: random.Random, params: dict, count: int) -> list[dict[str, int]]:
@@ -38,13 +39,16 @@ def image(
     beats = -(-run * height * across * down // bytes_)
     beats += spare
     offset = rng.randrange((SIZE - beats * bytes_) // bytes_) * bytes_
-    # Strides just large enough for the words to lie apart, or larger.
-    stride = across * down + rng.randint(0, 3)
-    digit_stride = stride * height * -(-run // rows) + rng.randint(0, 3)
-    digits = -(-8 // params["activation_width"])
-    base = rng.randrange((1 << WORD_ADDRESS_WIDTH) - digits * digit_stride)
-    common = {"digits": digits, "run": run, "height": height, "across": across}
-    common |= {"stride": stride, "digit_stride": digit_stride, "offset": offset}
+    digits = rng.randint(1, -(-8 // params["activation_width"]))
+    common = {"digits": digits, "run": run, "height": height, "across": across, "offset": offset}
+    # Tiles side by side and digits far from each other, or the other way round.
+    near, far = rng.sample((("stride", height * -(-run // rows)), ("digit_stride", digits)), 2)
+    size = common[near[0]] = across * down + rng.randint(0, 3)
+    size *= near[1]
+    # The words lie just apart, or as far as there is room.
+    most = (WORDS - size) // max(far[1] - 1, 1)
+    common[far[0]] = rng.choice((size + rng.randint(0, 3), rng.randint(size, most), most))
+    base = rng.randrange(WORDS - size - (far[1] - 1) * common[far[0]] + 1)
     orders, done = [], 0
     while done < down:
         part = rng.randint(1, down - done)
@@ -61,8 +65,8 @@ def model(ram: AxiMemory, params: dict, orders: list) -> tuple[list[np.ndarray],
     for order in orders:
         if order["beats"]:
             pixels = bytearray()
-            for beat in range(order["beats"]):
-                at = BASE + order["offset"] + beat * ram.bytes
+            for beat in range(min(order["beats"], SIZE // ram.bytes)):
+                at = (ram.base + order["offset"] + beat * ram.bytes) % ram.space
                 if cause == Cause.NONE and at in ram.errors:
                     cause, where = ram.errors[at], at
                 pixels += bytes(ram.bytes) if cause else ram.beat(at)
@@ -86,12 +90,12 @@ def model(ram: AxiMemory, params: dict, orders: list) -> tuple[list[np.ndarray],
 
 
 async def begin(dut) -> tuple[Bench, AxiMemory]:
-    bench = await Bench.start(dut)
+    bench = await Bench.start(dut, noise=100)
     params = bench.params
     contents = np.random.default_rng(params["seed"]).bytes(SIZE)
     limits = {"burst": BURST, "outstanding": 4}
     wide = params["bus_width"]
-    ram = AxiMemory(bench, "m_axi", data_width=wide, base=BASE, contents=contents, **limits)
+    ram = AxiMemory(bench, "m_axi", data_width=wide, base=BASES[0], contents=contents, **limits)
     name_operands(bench, "command", "PATCHIFY")
     # A word's codes one by one.
     rows, width, parts = params["rows"], params["activation_width"], params["parts"]
@@ -100,16 +104,20 @@ async def begin(dut) -> tuple[Bench, AxiMemory]:
         "codes": (WORD_ADDRESS_WIDTH, width, False, rows),
         "mask": (WORD_ADDRESS_WIDTH + width * rows, 1, False, parts),
     }
-    bench.set("base", BASE)
     return bench, ram
 
 
-async def cut(bench: Bench, ram: AxiMemory, what: str, orders: list, **patterns) -> None:
-    """Run the commands; hold words, failure and what the unit tells of itself against the model."""
+async def cut(bench: Bench, ram: AxiMemory, what: str, orders: list, **patterns) -> np.ndarray:
+    """Run the commands; hold words, failure and what the unit tells of itself against the model.
+    Return the cycles of `stall`."""
     expected, cause, where = model(ram, bench.params, orders)
     counts = [len(words) for words in expected]
     watch = Watch(bench, "busy", "stall", "done_stb", "write__valid", "write__ready")
-    beats = {"command": command_beats("PATCHIFY", orders)}
+    # Offsets count from anywhere below the memory.
+    below = random.Random(what).randrange(((1 << 32) - SIZE) // ram.bytes) * ram.bytes
+    bench.set("base", (ram.base - below) % ram.space)
+    given = [order | {"offset": order["offset"] + below} for order in orders]
+    beats = {"command": command_beats("PATCHIFY", given)}
     got = (await bench.run(beats, {"write": sum(counts)}, **patterns))["write"]
     ends = np.cumsum(counts)
     for number, (end, words) in enumerate(zip(ends, expected, strict=True)):
@@ -128,8 +136,12 @@ async def cut(bench: Bench, ram: AxiMemory, what: str, orders: list, **patterns)
     began = bench.sources["command"].cycles
     bench.compare(f"{what}: one at a time", np.all(np.array(began[1:]) > done[:-1]), True)
     busy, stall, _, valid, ready = np.array(list(rows.values())).T
-    bench.compare(f"{what}: busy", busy.sum(), (np.array(done) - began).sum())
+    cycles = np.array(list(rows))
+    bench.compare(f"{what}: busy", cycles[busy == 1], at_work(began, done))
     bench.compare(f"{what}: stall", np.any(stall & (~busy | valid & ready)), False)
+    waits = (cycles > began[0]) & (cycles <= ram.moves["r"][0])
+    bench.compare(f"{what}: waits for memory", stall[waits].all(), True)
+    return cycles[stall == 1]
 
 
 @cocotb.test()
@@ -137,10 +149,30 @@ async def words_equal_the_model(dut):
     bench, ram = await begin(dut)
     rng = random.Random(bench.params["seed"])
     for run, (idle, pressure) in enumerate(PAIRS):
+        await bench.disturb(seed=run)
         ram.latency, ram.shy = rng.choice((1, 3, 20)), bool(run & 2)
+        ram.base = BASES[run % len(BASES)]
         orders = images(rng, bench.params, 6)
         patterns = {"idle": idle, "pressure": pressure, "seed": run}
         await cut(bench, ram, f"{idle}, {pressure}", orders, **patterns)
+
+
+@cocotb.test()
+async def operands_of_all_bits(dut):
+    bench, ram = await begin(dut)
+    rng, rows = random.Random(bench.params["seed"]), bench.params["rows"]
+    # Large in one operand at a time, or it would take too long.
+    run = min((1 << 16) - 1, 2047 * rows)
+    long = ((1, 4095, 1, 1), (1, 2047, 1, 2), (1, 1, 4095, 1), (1, 1, 2047, 2), (1, 1, 1, 4095))
+    for shape in ((run, 1, 1, 1), *long):
+        await cut(bench, ram, f"{shape}", image(rng, bench.params, 0, *shape))
+    # Of more beats than anyone would wait for, as many as a few words need.
+    ram.ahead = True
+    for bit in range(10, 24):
+        order, *_ = image(rng, bench.params, 0, 40 * ram.bytes, 1, 1, 1)
+        beats = {"beats": (1 << bit) + 1, "offset": 0}
+        await cut(bench, ram, f"{beats}", [order | beats])
+        await bench.reset()
 
 
 @cocotb.test()
@@ -148,13 +180,13 @@ async def errors_give_zeros_and_their_place(dut):
     bench, ram = await begin(dut)
     rng = random.Random(bench.params["seed"] + 1)
     for run, (idle, pressure) in enumerate(PAIRS):
-        await bench.reset()
-        ram.latency = rng.choice((1, 3, 20))
+        await bench.disturb(seed=run)
+        ram.latency, ram.base = rng.choice((1, 3, 20)), BASES[run % len(BASES)]
         orders = images(rng, bench.params, 3)
         wrong = rng.choice([order for order in orders if order["beats"]])
         needed = wrong["run"] * wrong["height"] * wrong["across"] * wrong["down"]
         beat = rng.randrange(-(-needed // ram.bytes))
-        at = BASE + wrong["offset"] + beat * ram.bytes
+        at = (ram.base + wrong["offset"] + beat * ram.bytes) % ram.space
         ram.errors = {at: rng.choice((Cause.SLVERR, Cause.DECERR))}
         patterns = {"idle": idle, "pressure": pressure, "seed": run}
         await cut(bench, ram, f"{idle}, {pressure}", orders, **patterns)
@@ -165,10 +197,11 @@ async def errors_give_zeros_and_their_place(dut):
 async def cycles_equal_the_formula(dut):
     bench, ram = await begin(dut)
     rng = random.Random(0)
-    rows, digits = bench.params["rows"], -(-8 // bench.params["activation_width"])
+    rows = bench.params["rows"]
     for ram.latency in (1, 4):
         (order,) = [o for o in image(rng, bench.params, 0, 3 * rows, 4, 5, 1) if o["beats"]]
-        await cut(bench, ram, f"latency {ram.latency}", [order])
+        digits = order["digits"]
+        stalled = await cut(bench, ram, f"latency {ram.latency}", [order])
         cycles = np.array(bench.sinks["write"].cycles[::digits])
         began = bench.sources["command"].cycles[0]
         parts = -(-rows // ram.bytes)
@@ -176,6 +209,8 @@ async def cycles_equal_the_formula(dut):
         bench.compare("first word", cycles[0] - began, 3 + ram.latency + 5 + parts - 1)
         gaps = np.full(len(cycles) - 1, max(digits, parts))
         bench.compare("gaps", np.diff(cycles), gaps)
+        within = (stalled >= cycles[0]) & (stalled <= cycles[-2])
+        bench.compare("no stall within", stalled[within], [])
 
 
 # Rows, width, lanes and bus: words narrower than a beat, as wide, wider, and no multiple of it.

@@ -10,12 +10,22 @@ from cocotb.triggers import ClockCycles
 from rootshift.hw.axi import PAGE
 from rootshift.hw.axi_bursts import Cause
 from rootshift.hw.read_dma import ReadDma
-from rootshift.testbench.hw.axi_memory import AxiMemory
+from rootshift.testbench.hw.axi_memory import (
+    ADDR_WIDTH,
+    BASES,
+    AxiMemory,
+    beats_to_page_end,
+    bursts_of,
+)
 from rootshift.testbench.hw.bench import simulate
+from rootshift.testbench.hw.command_beats import Watch, at_work
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 
-BASE, SIZE = 0xA5_FFFF_8000, 1 << 16
+SIZE = 1 << 16
+BEATS_WIDTH = 12
+EXOKAY = 1
+"""A response that is no error, though nobody asks for it."""
 FIELDS = ("data", "tag", "last", "error")
 
 
@@ -24,21 +34,31 @@ def memory(bench: Bench) -> AxiMemory:
     contents = np.random.default_rng(params["seed"]).bytes(SIZE)
     limits = {"burst": params["burst"], "outstanding": params["outstanding"]}
     return AxiMemory(
-        bench, "m_axi", data_width=params["data_width"], base=BASE, contents=contents, **limits
+        bench, "m_axi", data_width=params["data_width"], base=BASES[0], contents=contents, **limits
     )
 
 
-def commands(rng: random.Random, bytes_: int, count: int) -> list[tuple[int, int, int]]:
+def commands(
+    rng: random.Random, memory: AxiMemory, count: int, *, longest: int = PAGE
+) -> list[tuple[int, int, int]]:
     """(address, beats, tag): single beats, runs across 4 KiB boundaries, long runs, the ends."""
+    base, bytes_ = memory.base, memory.bytes
     page_beats = PAGE // bytes_
-    chosen = [(BASE, 3), (BASE + SIZE - bytes_, 1), (BASE + PAGE - bytes_, 2)]
+    chosen = [(0, 3), (SIZE - bytes_, 1), (PAGE - bytes_, 2)]
     while len(chosen) < count:
-        beats = rng.choice((1, 2, rng.randint(1, 40), rng.randint(1, page_beats // 2)))
-        near = rng.choice((PAGE - rng.randint(0, 3) * bytes_, rng.randrange(PAGE)))
-        address = BASE + rng.randrange(8) * PAGE + near // bytes_ * bytes_
-        chosen.append((address, beats))
+        some = (1, 2, rng.randint(1, 8), rng.randint(1, 40), rng.randint(1, page_beats // 2))
+        beats = min(rng.choice(some), longest)
+        end = PAGE - rng.choice((rng.randint(0, 3), beats_to_page_end(rng, bytes_))) * bytes_
+        near = rng.choice((end, end, rng.randrange(PAGE)))
+        chosen.append((rng.randrange(8) * PAGE + near // bytes_ * bytes_, beats))
     rng.shuffle(chosen)
-    return [(address, beats, rng.randrange(8)) for address, beats in chosen]
+    return [((base + at) % memory.space, beats, rng.randrange(8)) for at, beats in chosen]
+
+
+def long_ones(memory: AxiMemory) -> list[tuple[int, int, int]]:
+    """(address, beats, tag) in which all bits of the number of beats count, each way."""
+    lengths = ((1 << BEATS_WIDTH) - 1, 0x555, 0xAAA)
+    return [(memory.base, beats, tag) for tag, beats in enumerate(lengths, 5)]
 
 
 def columns(rows: list[tuple], *names: str) -> dict[str, list]:
@@ -52,8 +72,9 @@ def model(memory: AxiMemory, orders: list[tuple[int, int, int]]) -> tuple[list[t
         fault = Cause.UNALIGNED if address % memory.bytes else Cause.NONE
         fault = Cause.EMPTY if beats == 0 else fault
         for beat in range(max(beats, 1)):
-            at = address + beat * memory.bytes
-            failure = fault or Cause(memory.errors.get(at, 0))
+            at = (address + beat * memory.bytes) % memory.space
+            response = memory.errors.get(at, 0)
+            failure = fault or (Cause.NONE if response == EXOKAY else Cause(response))
             if cause == Cause.NONE and failure != Cause.NONE:
                 cause, where = failure, at
             value = list(bytes(memory.bytes) if cause else memory.beat(at))
@@ -66,10 +87,20 @@ async def transfer(bench: Bench, memory: AxiMemory, what: str, orders: list, **p
     expected, cause, where = model(memory, orders)
     memory.bursts.clear()
     beats = columns(orders, "address", "beats", "tag")
+    watch = Watch(bench, "busy")
     got = await bench.run({"command": beats}, {"o": len(expected)}, **patterns)
+    busy = [cycle for cycle, row in watch.stop().items() if row[0]]
     for name, column in columns(expected, *FIELDS).items():
         bench.compare(f"{what}: {name}", got["o"][name], column)
-    bench.compare(f"{what}: busy", bench.get("busy"), 0)
+    ends = np.cumsum([max(count, 1) for _, count, _ in orders]) - 1
+    work = at_work(bench.sources["command"].cycles, np.array(bench.sinks["o"].cycles)[ends])
+    bench.compare(f"{what}: busy", busy, work)
+    aligned = [(at, count) for at, count, _ in orders if at % memory.bytes == 0]
+    whole = [b for order in aligned for b in bursts_of(*order, memory.bytes, memory.burst)]
+    asked = [(at, count) for _, at, count in memory.bursts]
+    if cause:
+        whole = whole[: len(asked)]
+    bench.compare(f"{what}: bursts", asked, [(at % memory.space, count) for at, count in whole])
     bench.compare(f"{what}: cause", bench.get("cause"), cause)
     bench.compare(f"{what}: address", bench.get("address"), where)
     # A halt after a failure does not hide it.
@@ -83,49 +114,64 @@ async def transfer(bench: Bench, memory: AxiMemory, what: str, orders: list, **p
 
 @cocotb.test()
 async def data_equal_memory(dut):
-    bench = await Bench.start(dut)
+    bench = await Bench.start(dut, noise=100)
     ram = memory(bench)
     rng = random.Random(bench.params["seed"])
     for run, (idle, pressure) in enumerate(PAIRS):
+        await bench.disturb(seed=run)
         ram.latency, ram.shy = rng.choice((1, 3, 20)), bool(run & 2)
-        orders = commands(rng, ram.bytes, 10)
+        ram.base = BASES[run % len(BASES)]
+        orders = commands(rng, ram, 10) + commands(rng, ram, 20, longest=8)
+        address, beats, _ = orders[0]
+        ram.errors = {address + rng.randrange(beats) * ram.bytes: EXOKAY}
         patterns = {"idle": idle, "pressure": pressure, "seed": run}
         await transfer(bench, ram, f"{idle}, {pressure}", orders, **patterns)
-        beats = sum(beats for _, _, beats in ram.bursts)
-        bench.compare("beats asked for", beats, sum(beats for _, beats, _ in orders))
+    await transfer(bench, ram, "long ones", long_ones(ram))
 
 
 @cocotb.test()
 async def failures_end_in_zeros(dut):
-    bench = await Bench.start(dut)
+    bench = await Bench.start(dut, noise=100)
     ram = memory(bench)
     rng = random.Random(bench.params["seed"] + 1)
     for run in range(16):
         idle, pressure = PAIRS[run % len(PAIRS)]
+        await bench.disturb(seed=run)
         ram.latency, ram.shy = rng.choice((1, 3, 20)), bool(run & 2)
-        orders = commands(rng, ram.bytes, 6)
+        ram.base = BASES[run % len(BASES)]
+        # So many short ones that all the places in which a command waits are taken.
+        orders = commands(rng, ram, 4) + commands(rng, ram, 16, longest=8)
         kind = run % 4
-        address, beats, tag = orders[at := rng.randrange(6)]
+        address, beats, tag = orders[at := rng.randrange(20)]
         ram.errors = {}
         if kind < 2:
-            ram.errors = {address + rng.randrange(beats) * ram.bytes: 2 + kind}
+            bad = address + rng.randrange(beats) * ram.bytes
+            ram.errors = {bad % ram.space: 2 + kind}
         elif kind == 2:
             orders[at] = (address + rng.randrange(1, ram.bytes), beats, tag)
         else:
             orders[at] = (address + rng.randrange(ram.bytes), 0, tag)
         patterns = {"idle": idle, "pressure": pressure, "seed": run}
         await transfer(bench, ram, f"run {run}", orders, **patterns)
+    for order in long_ones(ram):
+        ram.errors = {(ram.base + (order[1] - 1) * ram.bytes) % ram.space: Cause.SLVERR}
+        await transfer(bench, ram, f"at the end of {order}", [order])
+    # What the bus still owes is taken though nothing comes after it.
+    order = ram.base, 2 * ram.burst * ram.outstanding, 3
+    ram.errors = {ram.base: Cause.DECERR}
+    for ram.latency, idle in ((1, "random:0.3"), (20, "always")):
+        await transfer(bench, ram, f"at the begin of {order}, {idle}", [order], idle=idle)
     ram.errors = {}
-    await transfer(bench, ram, "after the failures", commands(rng, ram.bytes, 4))
+    await transfer(bench, ram, "after the failures", commands(rng, ram, 4))
 
 
 @cocotb.test()
 async def halt_stops_asking_and_ends_the_stream(dut):
-    bench = await Bench.start(dut)
+    bench = await Bench.start(dut, noise=100)
     ram = memory(bench)
     ram.latency = 10
     beats = bench.params["burst"] * bench.params["outstanding"] + 900
-    expected, _, _ = model(ram, [(BASE, beats, 5)])
+    expected, _, _ = model(ram, [(ram.base, beats, 5)])
     seen = {}
 
     async def strobes() -> None:
@@ -138,7 +184,7 @@ async def halt_stops_asking_and_ends_the_stream(dut):
             seen[name] = len(bench.sinks["o"].beats), len(ram.bursts)
 
     task = cocotb.start_soon(strobes())
-    order = {"address": [BASE], "beats": [beats], "tag": [5]}
+    order = {"address": [ram.base], "beats": [beats], "tag": [5]}
     got = (await bench.run({"command": order}, {"o": beats}, pressure="random:0.7"))["o"]
     await task
     bench.compare("last", np.flatnonzero(got["last"]), [beats - 1])
@@ -154,23 +200,24 @@ async def halt_stops_asking_and_ends_the_stream(dut):
     bench.set("clear_stb", 1)
     await bench.step()
     bench.set("clear_stb", 0)
-    await transfer(bench, ram, "after the halt", commands(random.Random(1), ram.bytes, 4))
+    await transfer(bench, ram, "after the halt", commands(random.Random(1), ram, 4))
 
 
 @cocotb.test()
 async def cycles_equal_the_formula(dut):
-    bench = await Bench.start(dut)
+    bench = await Bench.start(dut, noise=100)
     ram = memory(bench)
     burst, outstanding = bench.params["burst"], bench.params["outstanding"]
-    gapless = 0
+    base, gapless = ram.base, 0
     for latency in (1, 2, 7, 30):
         ram.latency = latency
         beats = burst * 3 * outstanding
-        orders = [(BASE, beats, 0), (BASE + PAGE, 2, 1), (BASE, 2 * burst, 2)]
+        orders = [(base, beats, 0), (base + PAGE, 2, 1), (base, 2 * burst, 2)]
         await transfer(bench, ram, f"latency {latency}", orders)
         cycles = bench.sinks["o"].cycles
         began = bench.sources["command"].cycles[0]
         bench.compare("first beat", cycles[0] - began, 3 + latency)
+        bench.compare("first burst", ram.moves["ar"][0] - began, 2)
         lengths = [length for _, _, length in ram.bursts]
         windows = [sum(lengths[k + 1 : k + outstanding]) for k in range(len(lengths) - outstanding)]
         if min(windows) > latency and min(lengths) > 1:
@@ -192,7 +239,7 @@ def test_reads(data_width, burst, outstanding, gapless):
     seed = data_width + burst
     print(f"seed {seed}")
     config = {"data_width": data_width, "burst": burst, "outstanding": outstanding}
-    unit = ReadDma(addr_width=40, tag_width=3, **config)
+    unit = ReadDma(addr_width=ADDR_WIDTH, beats_width=BEATS_WIDTH, tag_width=3, **config)
     result = simulate(unit, __name__, params=config | {"seed": seed})
     print(result)
     assert result["results"] == {"gapless": gapless}

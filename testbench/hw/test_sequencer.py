@@ -58,16 +58,6 @@ class NearWrap(Sequencer):
     FIRST_COUNT = COUNTS - 9
 
 
-class TimedMemory(AxiMemory):
-    """Its `cycles` say when each beat was read."""
-
-    def sample(self, cycle: int) -> bool:
-        moved = super().sample(cycle)
-        if self._moved["r"]:
-            self.cycles.append(cycle)
-        return moved
-
-
 class Units:
     """All units: each takes a command when idle and finishes it some cycles later.
 
@@ -175,7 +165,7 @@ class Run:
         self.bench = bench
         self.config = AcceleratorConfig(**bench.params["config"])
         self.first_count = bench.params["first_count"]
-        self.memory = TimedMemory(
+        self.memory = AxiMemory(
             bench,
             "m_axi",
             data_width=self.config.bus_width,
@@ -349,7 +339,7 @@ async def latency_and_throughput(dut: Any) -> None:
     for delay in range(21):
         units = await run(image(pair), pair, longest=60 + delay, delay=delay)
         (_, first), (_, second) = units.offered
-        read.add(first - run.memory.cycles[beats - 1])
+        read.add(first - run.memory.moves["r"][beats - 1])
         # Else it was the reading that it waited for.
         if units.finishes[0] > first + 2 * beats + 8:
             waited.add(second - units.finishes[0])

@@ -43,11 +43,12 @@ class Admitted(wiring.Component):
 
 @cocotb.test()
 async def parts_equal_totals(dut):
-    bench = await Bench.start(dut)
+    bench = await Bench.start(dut, noise=100)
     p = bench.params
     rng = np.random.default_rng(p["seed"])
     parts = p["cols"] // p["lanes"]
     for run, (idle, pressure) in enumerate([*PAIRS, *4 * [EVEN]]):
+        await bench.disturb(seed=run)
         # More tokens than wait at once, so that the queue fills up.
         tokens = 3 * p["depth"] + 20
         beats = {
@@ -65,10 +66,13 @@ async def parts_equal_totals(dut):
         bench.compare(f"part, {what}", got["part"], np.tile(np.arange(parts), tokens))
         for name in ("sum", "tag"):
             bench.compare(f"{name}, {what}", got[name], np.repeat(beats[name], parts))
+        came, left = np.array(bench.sources["i"].cycles), np.array(bench.sinks["o"].cycles)
+        if idle == "always":
+            held = np.arange(1, tokens + 1) - np.searchsorted(left[parts - 1 :: parts], came)
+            bench.compare(f"most at once, {what}", held.max(), p["depth"])
         if (idle, pressure) == ("always", "always"):
-            left = np.array(bench.sinks["o"].cycles)
             bench.compare("one part per cycle", np.diff(left), np.ones(count - 1))
-            bench.compare("latency", left[0] - bench.sources["i"].cycles[0], TotalQueue.LATENCY)
+            bench.compare("latency", left[0] - came[0], TotalQueue.LATENCY)
 
 
 CONFIGS = [

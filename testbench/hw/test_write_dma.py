@@ -10,12 +10,20 @@ from cocotb.triggers import ClockCycles
 from rootshift.hw.axi import PAGE
 from rootshift.hw.axi_bursts import Cause
 from rootshift.hw.write_dma import WriteDma
-from rootshift.testbench.hw.axi_memory import AxiMemory
+from rootshift.testbench.hw.axi_memory import (
+    ADDR_WIDTH,
+    BASES,
+    AxiMemory,
+    beats_to_page_end,
+    bursts_of,
+)
 from rootshift.testbench.hw.bench import simulate
+from rootshift.testbench.hw.command_beats import Watch, at_work
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 
-BASE, SIZE = 0xA5_FFFF_8000, 1 << 16
+SIZE = 1 << 16
+BEATS_WIDTH = 12
 ORDERS = ("any", "address", "data")
 
 
@@ -24,31 +32,34 @@ def memory(bench: Bench) -> AxiMemory:
     contents = np.random.default_rng(params["seed"]).bytes(SIZE)
     limits = {"burst": params["burst"], "outstanding": params["outstanding"]}
     return AxiMemory(
-        bench, "m_axi", data_width=params["data_width"], base=BASE, contents=contents, **limits
+        bench, "m_axi", data_width=params["data_width"], base=BASES[0], contents=contents, **limits
     )
 
 
-def commands(rng: random.Random, bytes_: int, count: int) -> list[tuple[int, int, int, int]]:
+def commands(rng: random.Random, ram: AxiMemory, count: int) -> list[tuple[int, int, int, int]]:
     """(address, beats, last_bytes, tag), apart in memory: one per page, running into the next."""
-    orders = [(BASE, 3), (BASE + SIZE - bytes_, 1)]
+    base, bytes_ = ram.base, ram.bytes
+    orders = [(base, 3), (base + SIZE - bytes_, 1)]
     for page in range(1, count - 1):
-        beats = rng.choice((1, 2, rng.randint(1, 40), PAGE // bytes_ // 2))
-        room = PAGE // bytes_ - 40
-        address = BASE + (2 * page - 1) * PAGE
-        address += rng.choice((rng.randrange(room // 2), room + 40 - rng.randint(1, 3))) * bytes_
+        beats = rng.choice((1, 2, rng.randint(1, 8), rng.randint(1, 40), PAGE // bytes_ // 2))
+        left = (rng.randint(1, 3), beats_to_page_end(rng, bytes_), rng.randint(100, 256))
+        address = base + 2 * page * PAGE - rng.choice(left) * bytes_
         orders.append((address, beats))
     rng.shuffle(orders)
-    return [(*order, rng.randrange(bytes_), rng.randrange(8)) for order in orders]
+    return [
+        (at % ram.space, beats, rng.randrange(bytes_), rng.randrange(8)) for at, beats in orders
+    ]
 
 
-def written(contents: bytes, orders: list[tuple], values: np.ndarray) -> bytearray:
+def written(ram: AxiMemory, orders: list[tuple], values: np.ndarray) -> bytearray:
     """Memory after the commands, which take their beats from `values` in turn."""
-    after, taken = bytearray(contents), 0
+    after, taken = bytearray(ram.contents), 0
     for address, beats, last_bytes, _ in orders:
         stream = values[taken : taken + beats].astype(np.uint8).tobytes()
         taken += beats
         size = len(stream) - (values.shape[1] - last_bytes if last_bytes else 0)
-        after[address - BASE : address - BASE + size] = stream[:size]
+        place = ram.place(address)
+        after[place : place + size] = stream[:size]
     return after
 
 
@@ -57,7 +68,11 @@ async def send(bench: Bench, orders: list, values: np.ndarray, **patterns) -> di
     names = ("address", "beats", "last_bytes", "tag")
     beats = dict(zip(names, map(list, zip(*orders, strict=True)), strict=True))
     sources = {"command": beats, "i": values}
+    watch = Watch(bench, "busy")
     done = (await bench.run(sources, {"done": len(orders)}, **patterns))["done"]
+    busy = [cycle for cycle, row in watch.stop().items() if row[0]]
+    work = at_work(bench.sources["command"].cycles, bench.sinks["done"].cycles)
+    bench.compare("busy", busy, work)
     taken = bench.sources["i"].cycles
     ends = np.cumsum([count for _, count, *_ in orders])
     early = [
@@ -88,9 +103,13 @@ def draw(rng: random.Random, orders: list[tuple], bytes_: int) -> np.ndarray:
 async def transfer(bench: Bench, ram: AxiMemory, what: str, orders: list, **patterns) -> None:
     """Run commands that succeed and hold memory against the model."""
     values = draw(random.Random(what), orders, ram.bytes)
-    expected = written(ram.contents, orders, values)
+    expected = written(ram, orders, values)
+    ram.bursts.clear()
     done = await send(bench, orders, values, **patterns)
     bench.compare(f"{what}: memory", list(ram.contents), list(expected))
+    whole = [b for at, n, *_ in orders for b in bursts_of(at, n, ram.bytes, ram.burst)]
+    asked = [(at, count) for _, at, count in ram.bursts]
+    bench.compare(f"{what}: bursts", asked, [(at % ram.space, count) for at, count in whole])
     bench.compare(f"{what}: tags", done["tag"], [tag for *_, tag in orders])
     bench.compare(f"{what}: errors", done["error"], [0] * len(orders))
     bench.compare(f"{what}: state", [bench.get("busy"), bench.get("cause")], [0, 0])
@@ -98,32 +117,39 @@ async def transfer(bench: Bench, ram: AxiMemory, what: str, orders: list, **patt
 
 @cocotb.test()
 async def memory_equals_model(dut):
-    bench = await Bench.start(dut)
+    bench = await Bench.start(dut, noise=100)
     ram = memory(bench)
     rng = random.Random(bench.params["seed"])
     for run, (idle, pressure) in enumerate(PAIRS):
+        await bench.disturb(seed=run)
         ram.latency, ram.shy = rng.choice((1, 3, 20)), bool(run & 2)
         ram.order = ORDERS[run % 3]
         patterns = {"idle": idle, "pressure": pressure, "seed": run}
+        ram.base = BASES[run % len(BASES)]
         what = f"{idle}, {pressure}, {ram.order}"
-        await transfer(bench, ram, what, commands(rng, ram.bytes, 8), **patterns)
+        await transfer(bench, ram, what, commands(rng, ram, 8), **patterns)
+    # All bits of the number of beats count, each way.
+    for beats in ((1 << BEATS_WIDTH) - 1, 0x555, 0xAAA):
+        await transfer(bench, ram, f"{beats} beats", [(ram.base, beats, 1, 5)])
 
 
 @cocotb.test()
 async def failures_are_told(dut):
-    bench = await Bench.start(dut)
+    bench = await Bench.start(dut, noise=100)
     ram = memory(bench)
     rng = random.Random(bench.params["seed"] + 1)
     for run in range(12):
         idle, pressure = PAIRS[run % len(PAIRS)]
+        await bench.disturb(seed=run)
         ram.latency, ram.shy = rng.choice((1, 3, 20)), bool(run & 2)
         ram.order = ORDERS[run % 3]
-        orders = commands(rng, ram.bytes, 6)
+        ram.base = BASES[run % len(BASES)]
+        orders = commands(rng, ram, 6)
         kind, at = run % 4, rng.randrange(6)
         address, beats, *rest = orders[at]
         ram.errors, bad = {}, address
         if kind < 2:
-            bad = address + rng.randrange(beats) * ram.bytes
+            bad = (address + rng.randrange(beats) * ram.bytes) % ram.space
             ram.errors = {bad: 2 + kind}
         elif kind == 2:
             bad = address + rng.randrange(1, ram.bytes)
@@ -136,38 +162,41 @@ async def failures_are_told(dut):
         values = draw(rng, orders, ram.bytes)
         before = bytes(ram.contents)
         ram.bursts.clear()
-        whole = written(before, orders[:at], values)
+        whole = written(ram, orders[:at], values)
         done = await send(bench, orders, values, idle=idle, pressure=pressure, seed=run)
         bench.compare("tags", done["tag"], [tag for *_, tag in orders])
         bench.compare("errors", done["error"], [0] * at + [1] * (6 - at))
         bench.compare("state", [bench.get("busy"), bench.get("cause")], [0, cause])
         if kind < 2:
             # The burst that holds the beat, as the memory saw it.
-            bad = max(start for _, start, _ in ram.bursts if start <= bad)
+            before_it = (at for _, at, _ in ram.bursts if ram.place(at) <= ram.place(bad))
+            bad = max(before_it, key=ram.place)
         else:
+            bench.compare("memory", list(ram.contents), list(whole))
             asked = sum(beats for _, _, beats in ram.bursts)
             bench.compare("asked for", asked, sum(beats for _, beats, *_ in orders[:at]))
         bench.compare("address", bench.get("address"), bad)
-        for start, length, *_ in orders[:at]:
-            piece = slice(start - BASE, start - BASE + length * ram.bytes)
-            bench.compare("before it", list(ram.contents[piece]), list(whole[piece]))
         claimed = np.zeros(SIZE, bool)
-        for start, length, *_ in orders:
-            claimed[start - BASE : start - BASE + length * ram.bytes] = True
+        for number, (start, length, *_) in enumerate(orders):
+            piece = slice(ram.place(start), ram.place(start) + length * ram.bytes)
+            claimed[piece] = True
+            if number >= at:
+                continue
+            bench.compare("before it", list(ram.contents[piece]), list(whole[piece]))
         after = np.frombuffer(bytes(ram.contents), np.uint8)
         bench.compare("elsewhere", after[~claimed], np.frombuffer(before, np.uint8)[~claimed])
         await clear(bench)
     ram.errors, ram.shy = {}, False
-    await transfer(bench, ram, "after the failures", commands(rng, ram.bytes, 4))
+    await transfer(bench, ram, "after the failures", commands(rng, ram, 4))
 
 
 @cocotb.test()
 async def halt_ends_bursts_and_writes_nothing(dut):
-    bench = await Bench.start(dut)
+    bench = await Bench.start(dut, noise=100)
     ram = memory(bench)
     ram.latency = 10
     beats = bench.params["burst"] * bench.params["outstanding"] + 900
-    orders = [(BASE, beats, 0, 5), (BASE + SIZE // 2, 5, 0, 6)]
+    orders = [(ram.base, beats, 0, 5), ((ram.base + SIZE // 2) % ram.space, 5, 0, 6)]
     values = draw(random.Random(bench.params["seed"]), orders, ram.bytes)
     seen = {}
 
@@ -196,23 +225,26 @@ async def halt_ends_bursts_and_writes_nothing(dut):
     bench.compare("memory", list(ram.contents[: len(expected)]), list(expected))
     bench.compare("state", [bench.get("busy"), bench.get("cause")], [0, Cause.HALTED])
     await clear(bench)
-    await transfer(bench, ram, "after the halt", commands(random.Random(1), ram.bytes, 4))
+    await transfer(bench, ram, "after the halt", commands(random.Random(1), ram, 4))
 
 
 @cocotb.test()
 async def cycles_equal_the_formula(dut):
-    bench = await Bench.start(dut)
+    bench = await Bench.start(dut, noise=100)
     ram = memory(bench)
     burst, outstanding = bench.params["burst"], bench.params["outstanding"]
+    ram.base = base = BASES[1]
     gapless = 0
     for latency in (1, 2, 7, 30):
         ram.latency = latency
         beats = burst * 3 * outstanding
-        orders = [(BASE, beats, 0, 0), (BASE + 2 * PAGE, 2, 0, 1), (BASE + 4 * PAGE, burst, 0, 2)]
+        orders = [(base, beats, 0, 0), (base + 2 * PAGE, 2, 0, 1), (base + 4 * PAGE, burst, 0, 2)]
         ram.bursts.clear()
         await transfer(bench, ram, f"latency {latency}", orders)
         cycles = bench.sources["i"].cycles
         bench.compare("first beat", cycles[0] - bench.sources["command"].cycles[0], 3)
+        bench.compare("first burst", ram.moves["aw"][0] - bench.sources["command"].cycles[0], 2)
+        bench.compare("W", np.subtract(ram.moves["w"], cycles), np.ones(len(cycles), int))
         bench.compare("done", bench.sinks["done"].cycles[-1] - cycles[-1], 2 + latency)
         lengths = [length for _, _, length in ram.bursts]
         windows = [sum(lengths[k + 1 : k + outstanding]) for k in range(len(lengths) - outstanding)]
@@ -234,7 +266,7 @@ def test_writes(data_width, burst, outstanding, gapless):
     seed = data_width + burst
     print(f"seed {seed}")
     config = {"data_width": data_width, "burst": burst, "outstanding": outstanding}
-    unit = WriteDma(addr_width=40, tag_width=3, **config)
+    unit = WriteDma(addr_width=ADDR_WIDTH, beats_width=BEATS_WIDTH, tag_width=3, **config)
     result = simulate(unit, __name__, params=config | {"seed": seed})
     print(result)
     assert result["results"] == {"gapless": gapless}
