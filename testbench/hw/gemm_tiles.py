@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rootshift.formats import code_max, output_range
+from rootshift.formats import code_max, fixed_point, output_range
 
 from .harness import Bench
 
@@ -21,6 +21,13 @@ def digit(codes: Array, width: int, index: int) -> Array:
 def digit_count(code_width: int, digit_width: int) -> int:
     """Digits of `digit_width` bits in a code."""
     return -(-code_width // digit_width)
+
+
+def any_shift(rng: np.random.Generator, scale: NDArray[np.floating]) -> tuple[Array, int]:
+    """Multipliers and a shift for scales, not always the largest: each shift moves other bits."""
+    multiplier, shift = fixed_point(scale)
+    less = int(rng.integers(min(shift, 12) + 1))
+    return multiplier.astype(np.int64) >> less, shift - less
 
 
 def weight_beats(weight: Array, rows: int, cols: int, width: int = 8, digits: int = 1) -> Array:

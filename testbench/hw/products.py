@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from rootshift.formats import code_max, fixed_point, output_range
+from rootshift.formats import code_max, output_range
+from rootshift.isa import TOKENS_WIDTH, WORD_ADDRESS_WIDTH
 from rootshift.sim.golden.gemm import gemm
 
-from .gemm_tiles import column_section, digit, parameter_section, weight_beats
+from .gemm_tiles import any_shift, column_section, digit, parameter_section, weight_beats
 
 K_TILES = 6
 """Most tiles of K of a product."""
@@ -30,15 +31,22 @@ class Product:
         digits: tuple[int, int] = (1, 1),
         shared: bool = False,
         buffer: bool = False,
+        channels: int | None = None,
+        sparse: bool = False,
     ) -> None:
+        """Parameters: `channels`, of those of all groups; `sparse`, that few inputs are not zero,
+        so that totals fit however many tiles there are."""
         rows, cols, depth = sizes["rows"], sizes["cols"], tiles * sizes["rows"]
         self.sizes, self.shared, self.buffer, self.digits = sizes, shared, buffer, digits
-        self.channels = int(rng.integers((groups - 1) * cols + 1, groups * cols + 1))
+        drawn = int(rng.integers((groups - 1) * cols + 1, groups * cols + 1))
+        self.channels = drawn if channels is None else channels
         x_width = min(8, sizes["activation_width"] * digits[0])
         w_width = min(8, sizes["weight_width"] * digits[1])
         if buffer:
             w_width = sizes["activation_width"]
         x = rng.integers(0, code_max(x_width) + 1, (tokens, depth))
+        if sparse:
+            x *= rng.permutation(depth) < K_TILES * rows
         weight = rng.integers(0, code_max(w_width) + 1, (groups * cols, depth))
         weight[self.channels :] = 0
         spread = code_max(x_width) * code_max(w_width) * np.sqrt(depth)
@@ -51,12 +59,13 @@ class Product:
             wide = layer
         y, self.saturated = gemm(x, weight=weight, **(layer | wide))
         self._outputs(y)
-        base, column_base = (int(place) for place in rng.integers(0, 1 << 19, 2))
-        stride, column_stride, digit_stride = (int(n) for n in rng.integers(0, 1 << 14, 3))
+        base, column_base, stride, column_stride, digit_stride = (
+            int(place) for place in rng.integers(0, 1 << WORD_ADDRESS_WIDTH, 5)
+        )
         self.weights = {
             "buffer": int(buffer), "shared": int(shared), "groups": groups,
             "tiles": tiles * digits[1], "base": column_base, "stride": column_stride,
-            "channels": self.channels,
+            "channels": min(self.channels, (1 << TOKENS_WIDTH) - 1),
         }  # fmt: skip
         self.gemm = {
             "base": base, "stride": stride, "digit_stride": digit_stride, "tokens": tokens,
@@ -71,10 +80,10 @@ class Product:
         """Parameters of `n` channels, whose outputs mostly fall inside the range."""
         low, high = output_range(width)
         scale = min((high - low) / spread, 100.0) * rng.uniform(0.1, 1, n)
-        multiplier, shift = fixed_point(scale)
+        multiplier, shift = any_shift(rng, scale)
         return {
             "bias": rng.integers(-int(spread), int(spread) + 1, n),
-            "multiplier": multiplier.astype(np.int64),
+            "multiplier": multiplier,
             "shift": shift,
             "zero": int(rng.integers(-3, 9)) if width <= 8 else 0,
             "width": width,

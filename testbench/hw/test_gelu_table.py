@@ -30,6 +30,8 @@ async def codes_equal_golden(dut):
         if (idle, pressure) == ("always", "always"):
             latency = np.subtract(bench.sinks["o"].cycles, bench.sources["i"].cycles)
             bench.compare("latency", latency, np.full(BEATS, GeluTable.LATENCY))
+            taken = bench.sources["i"].cycles
+            bench.compare("one beat per cycle", np.diff(taken), np.ones(BEATS - 1))
 
 
 @cocotb.test()

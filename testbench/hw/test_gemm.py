@@ -4,15 +4,16 @@ import cocotb
 import numpy as np
 import pytest
 
-from rootshift.formats import code_max, fixed_point, output_range
+from rootshift.formats import code_max, output_range
 from rootshift.hw.gemm import Gemm
 from rootshift.sim.golden.gemm import gemm
 from rootshift.testbench.hw.bench import simulate
-from rootshift.testbench.hw.gemm_tiles import run_gemm
+from rootshift.testbench.hw.gemm_tiles import any_shift, run_gemm
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 
 TAG_WIDTH = 3
+DEPTH, K_MAX, GROUPS = 64, 128, 10
 
 # Tokens, K, N, output width: multiples of the array and not, one token, one tile.
 PRODUCTS = [
@@ -27,17 +28,20 @@ PRODUCTS = [
 ]
 
 
-def layer(rng: np.random.Generator, a: int, w: int, n: int, k: int, width: int) -> dict:
-    """A random layer whose outputs mostly fall inside the range, and partly outside."""
+def layer(
+    rng: np.random.Generator, a: int, w: int, n: int, k: int, width: int, full: int = 1
+) -> dict:
+    """A random layer whose outputs mostly fall inside the range, and partly outside; its first
+    `full` channels have the largest weights."""
     weight = rng.integers(0, code_max(w) + 1, (n, k))
     weight_zero = rng.integers(0, code_max(w) + 1, n)
     weight_zero[:3] = -code_max(w), 2 * code_max(w), 0
-    weight[0] = code_max(w)
+    weight[:full] = code_max(w)
     weight[-1] = 0
     low, high = output_range(width)
     spread = code_max(a) * code_max(w) * np.sqrt(k)
     scale = np.minimum((high - low) / spread, 100.0) * rng.uniform(0.1, 1, n)
-    multiplier, shift = fixed_point(scale)
+    multiplier, shift = any_shift(rng, scale)
     return {
         "weight": weight,
         "weight_zero": weight_zero,
@@ -72,12 +76,17 @@ async def layers_equal_golden(dut):
     rng = np.random.default_rng(bench.params["seed"])
     for run, (idle, pressure) in enumerate(PAIRS):
         tokens, k, n, width = PRODUCTS[run]
-        made = layer(rng, a, w, n, k, width)
+        full = 1
+        if run == 1:
+            # As much as there may be.
+            full = bench.params["cols"]
+            tokens, k, n = DEPTH, K_MAX, GROUPS * full
+        made = layer(rng, a, w, n, k, width, full)
         if run % 3 == 0 and width <= 8:
             # Channels that only fill a group up saturate too, and must not count.
             made["zero"] = -1
         x = random_codes(rng, a, tokens, k)
-        what = f"{PRODUCTS[run]}, {idle}, {pressure}"
+        what = f"{tokens} x {k} x {n}, {width} bits, {idle}, {pressure}"
         await compare_layer(bench, what, x, made, idle=idle, pressure=pressure, seed=run)
 
 
@@ -92,10 +101,28 @@ async def wide_codes_equal_golden(dut):
     for run, (a, w) in enumerate(sorted(widths)):
         idle, pressure = PAIRS[run % len(PAIRS)]
         tokens, k, n, width = PRODUCTS[run]
-        made = layer(rng, a, w, n, k, width) | {"input_width": a, "weight_width": w}
+        full = 1
+        if [a, w] == most:
+            # The largest totals of every column.
+            full = p["cols"]
+            k, n = K_MAX, full + 3
+        made = layer(rng, a, w, n, k, width, full) | {"input_width": a, "weight_width": w}
         x = random_codes(rng, a, tokens, k)
-        what = f"{a} x {w} bits, {PRODUCTS[run]}, {idle}, {pressure}"
+        what = f"{a} x {w} bits, {tokens} x {k} x {n}, {width} bits, {idle}, {pressure}"
         await compare_layer(bench, what, x, made, idle=idle, pressure=pressure, seed=run)
+
+
+@cocotb.test()
+async def layers_of_many_shifts(dut):
+    bench = await Bench.start(dut)
+    p = bench.params
+    rng = np.random.default_rng(p["seed"])
+    a, w = p["activation_width"], p["weight_width"]
+    for run in range(24):
+        width = (3, 4, 8, 16, 24, 32)[run % 6]
+        made = layer(rng, a, w, p["cols"], p["rows"], width)
+        x = random_codes(rng, a, 9, p["rows"])
+        await compare_layer(bench, f"shift {made['shift']}", x, made)
 
 
 @cocotb.test()
@@ -141,7 +168,9 @@ CONFIGS = [
     (4, 4, 4, 4, 2, 2, 4, "dsp"),
     (8, 8, 6, 6, 2, 2, 2, "lut"),
     (16, 16, 4, 4, 2, 2, 4, "lut"),
-    (16, 16, 8, 8, 1, 1, 16, "lut"),
+    (8, 8, 8, 8, 1, 1, 8, "lut"),
+    # The largest has all there is: digits, parts and most of each size.
+    (16, 16, 6, 6, 2, 2, 8, "lut"),
     (6, 10, 8, 4, 1, 2, 5, "lut"),
     (5, 6, 3, 5, 3, 2, 1, "lut"),
     (5, 7, 3, 5, 3, 2, 1, "dsp"),
@@ -157,7 +186,7 @@ def test_layers_equal_golden(values):
     config = dict(zip(NAMES, values, strict=True))
     seed = sum(values[:-1])
     print(f"seed {seed}")
-    unit = Gemm(**config, depth=64, k_max=128, groups=10, tag_width=TAG_WIDTH)
+    unit = Gemm(**config, depth=DEPTH, k_max=K_MAX, groups=GROUPS, tag_width=TAG_WIDTH)
     assert config["rows"] + config["cols"] + 14 == unit.LATENCY
     params = {**config, "seed": seed, "tag_width": TAG_WIDTH, "latency": unit.LATENCY}
     print(simulate(unit, __name__, params=params))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from rootshift.hw.layernorm import LayerNorm
+from rootshift.latency import credits_needed, norm_codes, norm_room
 from rootshift.sim.golden.layernorm import layernorm, normalize
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.harness import Bench
@@ -66,7 +67,7 @@ class Norm:
             gain = self.rng.choice(EXTREMES, channels)
             offset = self.rng.choice([-(1 << 31), (1 << 31) - 1, 0, 1, -1], channels)
             return gain, offset, (0, 47, 30, 20)[run // 4 % 4]
-        gain = random(-(1 << 15), 1 << 15, channels) >> random(0, 8)
+        gain = random(-(1 << 15), 1 << 15, channels) >> random(0, 16)
         spread = int(np.abs(normalize(sample, epsilon) * gain).max()).bit_length()
         shift = max(0, spread - self.width + int(random(-1, 2)))
         middle = 1 << (self.width + shift - 1)
@@ -129,6 +130,15 @@ async def codes_equal_golden(dut):
 
 
 @cocotb.test()
+async def gains_of_every_size(dut):
+    """Short rows of many shifts, since each moves other bits."""
+    bench = await Bench.start(dut)
+    norm = Norm(bench)
+    for run in range(24):
+        await norm.check(4 * run + 1, min(norm.depth, 2 * norm.lanes), 18)
+
+
+@cocotb.test()
 async def rows_follow_at_the_documented_rate(dut):
     bench = await Bench.start(dut)
     norm = Norm(bench)
@@ -142,6 +152,19 @@ async def rows_follow_at_the_documented_rate(dut):
         periods = np.diff(given)
         bench.results[f"{beats} beats, period"] = [int(periods.min()), int(periods.max())]
         bench.compare("period", periods, np.full(29, max(beats, unit.period())))
+
+
+@cocotb.test()
+async def as_many_words_enter_as_have_room(dut):
+    bench = await Bench.start(dut)
+    norm, stages = Norm(bench), bench.params["stages"]
+    # A word stands in registers between the two.
+    waiting = norm_room(norm.depth, norm.lanes, stages), credits_needed(norm_codes(stages))
+    most = sum(waiting) + 1
+    # Where rows are short, the numbers of few have a place.
+    if 2 * -(-norm.depth // norm.lanes) >= most:
+        await norm.check(0, norm.depth, 3, pressure="bursts:1,9")
+        bench.compare("words inside", bench.most_inside("i", "o"), most)
 
 
 @cocotb.test()

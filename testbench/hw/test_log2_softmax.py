@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from rootshift.hw.log2_softmax import Log2Softmax
+from rootshift.latency import SOFTMAX_CODE, SOFTMAX_CONSTANTS, SOFTMAX_SLACK
 from rootshift.sim.golden.log2_softmax import log2_softmax
 from rootshift.testbench.hw.bench import simulate
+from rootshift.testbench.hw.command_beats import Watch
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 
@@ -35,6 +37,9 @@ def corners(rng: np.random.Generator, depth: int, lanes: int) -> list[np.ndarray
         rng.choice(EXTREMES, full),
         ramp * 31 * 256 + np.zeros(full, int),
         ramp * 32 * 256 - rng.integers(0, 2, full),
+        # The maximum grows, and keys are below it, by octaves of one bit each.
+        LOW + (256 << np.minimum(ramp, 15)) + np.zeros(full, int),
+        np.where(ramp, HIGH - (256 << np.minimum(ramp, 15)), HIGH) + np.zeros(full, int),
         rng.integers(LOW, HIGH + 1, full),
     ]
     return [np.clip(rows, LOW, HIGH) for rows in found]
@@ -94,11 +99,30 @@ async def keys_pass_without_pause(dut):
     for lengths in ([depth] * 4, [1] * 100, [depth, 1, 1, depth], [3, 2, 1] * 20):
         rows = [rng.integers(-5000, 5000, (keys, lanes)) for keys in lengths]
         sent = beats(rows)
+        watch = Watch(bench, "idle")
         await bench.run({"i": sent}, {"o": len(sent["last"])})
+        seen = watch.stop()
         taken = np.array(bench.sources["i"].cycles)
         given = np.array(bench.sinks["o"].cycles)
         bench.compare("cycles between keys in", np.diff(taken), np.ones(len(taken) - 1, int))
         bench.compare("latency", given[0] - taken[lengths[0] - 1], Log2Softmax.LATENCY)
+        cycles, idle = np.array(list(seen)), np.array(list(seen.values()))[:, 0]
+        # A key whose code is on its way has used the offset.
+        inside = np.searchsorted(taken, cycles) - np.searchsorted(given - SOFTMAX_CODE, cycles)
+        bench.compare("idle", idle, inside == 0)
+
+
+@cocotb.test()
+async def as_many_keys_enter_as_have_room(dut):
+    bench = await Bench.start(dut)
+    lanes, depth = bench.params["lanes"], bench.params["depth"]
+    for keys in (depth, 1):
+        rows = [np.zeros((keys, lanes), int)] * (2 + 40 // keys)
+        sent = beats(rows)
+        await bench.run({"i": sent}, {"o": len(sent["last"])}, pressure="bursts:1,9")
+        # The key whose code comes next is in registers; its row has its constant until then.
+        most = min(depth + SOFTMAX_SLACK + 1, keys * SOFTMAX_CONSTANTS)
+        bench.compare("keys inside", bench.most_inside("i", "o"), most + SOFTMAX_CODE)
 
 
 @cocotb.test()

@@ -210,11 +210,29 @@ async def vectors_follow_each_other(dut):
     bench.compare("between commands", taken[1:, 0] - taken[:-1, -1], np.full(2, 4))
 
 
+@cocotb.test()
+async def loops_of_all_bits(dut):
+    """Groups, channels and tiles that need every bit of their counters, one loop at a time."""
+    bench = await Bench.start(dut)
+    runner, rng = Runner(bench), np.random.default_rng(bench.params["seed"])
+    if not bench.params["long"]:
+        return
+    few = {"tokens": 1, "width": 8}
+    groups = Product(
+        rng, bench.params, **few, tiles=1, groups=4099, shared=True, buffer=True, channels=8190
+    )
+    tiles = Product(rng, bench.params, **few, tiles=8197, groups=1, sparse=True)
+    for product in (groups, tiles):
+        await runner.run([product], "a long loop")
+
+
 CONFIGS = [
     # rows, cols, lanes, activation width, weight width, digits of each, bus width, array
     (4, 4, 2, 4, 4, 2, 2, 64, "lut"),
     (4, 6, 2, 4, 6, 2, 2, 32, "lut"),
-    (8, 8, 8, 8, 8, 1, 1, 128, "lut"),
+    (4, 4, 4, 8, 8, 1, 1, 128, "lut"),
+    # The largest has all there is: digits, parts, most of each loop.
+    (8, 8, 4, 6, 6, 2, 2, 128, "lut"),
     (3, 5, 1, 3, 4, 3, 2, 128, "lut"),
     (3, 5, 1, 3, 4, 3, 2, 128, "dsp"),
 ]
@@ -229,4 +247,5 @@ def test_products_equal_golden(values):
     sizes = dict(zip(NAMES, values, strict=True))
     seed = sum(values[:-1])
     print(f"seed {seed}")
-    print(simulate(ProductDatapath(sizes), __name__, params={**sizes, "seed": seed}))
+    params = {**sizes, "seed": seed, "long": sizes["rows"] == 8}
+    print(simulate(ProductDatapath(sizes), __name__, params=params))

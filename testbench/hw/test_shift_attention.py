@@ -4,9 +4,9 @@ import cocotb
 import numpy as np
 import pytest
 
-from rootshift.formats import zero_code
+from rootshift.formats import BASES, zero_code
 from rootshift.hw.shift_attention import ShiftAttention
-from rootshift.sim.golden.shift_attention import shift_attention
+from rootshift.sim.golden.shift_attention import powers, shift_attention
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
@@ -43,6 +43,7 @@ class Attention:
             (constant(0), full),
             (constant(self.zero), full),
             (constant(self.zero - 1), full),
+            (constant(1), full),
             (constant(1), values),
             (random(0, self.zero + 1, (keys, self.rows)), np.zeros_like(full)),
             ((ramp + row) % (self.zero + 1), values),
@@ -63,27 +64,37 @@ class Attention:
             found.append((np.minimum(codes, self.zero), values))
         return [found[at] for at in self.rng.permutation(len(found))]
 
-    def configure(self, run: int) -> dict[str, int]:
-        """Set the inputs for a run, which the result names as golden does; one saturates much."""
+    def configure(self, run: int, tiles: list[Tile]) -> dict[str, int]:
+        """Set the inputs for a run of `tiles`, which the result names as golden does: most let
+        codes spread over their range, some saturate much."""
         random = self.rng.integers
-        steps = 1 + (self.base == "sqrt2")
-        headroom = (self.zero - 1) // steps
-        largest = self.depth * (1 << self.width) << headroom
-        odd = int(random(0, 1 << 16)) if steps == 2 else 0
+        odd = self.base == "sqrt2"
+        multipliers = random(0, 1 << 16, 2) >> random(0, 16, 2)
+        most = (1 << 16) - 1
         chosen = {
             "value_zero": int((0, 7, -(1 << 15), (1 << 15) - 1, random(-300, 300))[run % 5]),
             "zero": int((0, 3, random(-20, 20), -(1 << 15), (1 << 15) - 1)[run % 5]),
-            "multiplier_even": int(((1 << 16) - 1, random(0, 1 << 16), 0)[run % 3]),
-            "multiplier_odd": ((1 << 16) - 1) * (steps - 1) if run % 3 == 0 else odd,
+            "multiplier_even": int((most, multipliers[0], 0)[run % 3]),
+            "multiplier_odd": int((most, multipliers[1], multipliers[1])[run % 3]) * odd,
         }
-        spread = largest.bit_length() + 16 - self.width - int(random(0, 6))
-        chosen["shift"] = min(47, max(0, (spread, 0, 47, spread)[run % 4]))
-        for port, value in chosen.items():
-            self.bench.set(port, value)
         # A model may have narrower codes than the hardware.
         width = int(random(3, self.width + 1)) if run % 3 == 1 else self.width
+        fitting = min(47, max(0, self.bits(tiles, chosen) - width + int(random(-1, 2))))
+        chosen["shift"] = {1: 0, 2: 47}.get(run % 8, fitting)
+        for port, value in chosen.items():
+            self.bench.set(port, value)
         self.bench.set("high", (1 << width) - 1)
         return chosen | {"width": width}
+
+    def bits(self, tiles: list[Tile], chosen: dict[str, int]) -> int:
+        """Bits of the median of the sums that the shift makes codes of."""
+        factors = [chosen["multiplier_even"], chosen["multiplier_odd"]][: BASES[self.base]]
+        weight = sum(
+            float(factor) * powers(self.log_width, self.base, parity)
+            for parity, factor in enumerate(factors)
+        )
+        sums = [weight[codes].T @ (values - chosen["value_zero"]) for codes, values in tiles]
+        return int(np.median(np.abs(np.concatenate(sums)))).bit_length()
 
     def sizes(self, run: int, count: int) -> Sizes:
         """Whole tiles in one run, tiles of any size in the next."""
@@ -131,7 +142,7 @@ def lengths(tiles: list[Tile]) -> list[int]:
 async def check(attention: Attention, run: int, tiles: list[Tile], **patterns: str) -> None:
     """Run tiles back to back and compare every row, every `last` and the saturations."""
     bench = attention.bench
-    chosen = attention.configure(run)
+    chosen = attention.configure(run, tiles)
     bench.set("clear_stb", 1)
     await bench.step()
     bench.set("clear_stb", 0)
@@ -159,11 +170,21 @@ async def rows_equal_golden(dut):
 
 
 @cocotb.test()
+async def sums_of_every_size(dut):
+    """Short tiles of many shifts, since each moves other bits."""
+    bench = await Bench.start(dut)
+    attention = Attention(bench, 4)
+    for run in range(40):
+        tiles = [(codes[:8], values[:8]) for codes, values in attention.tiles(24)[:4]]
+        await check(attention, 3 * run + 1, tiles)
+
+
+@cocotb.test()
 async def keys_pass_while_the_tile_before_drains(dut):
     bench = await Bench.start(dut)
     attention = Attention(bench, 1)
     unit = ShiftAttention(**bench.params["unit"])
-    chosen = attention.configure(0)
+    chosen = attention.configure(0, attention.corners())
     drain, sizes = unit.drain_cycles(attention.rows), attention.sizes(0, 6)
     for keys in {1, min(drain, attention.depth), attention.depth}:
         tiles = [
@@ -193,7 +214,7 @@ async def tiles_of_other_sizes_follow_without_a_pause(dut):
     keys = attention.depth
     if keys <= unit.drain_cycles(attention.rows):
         return
-    chosen = attention.configure(0)
+    chosen = attention.configure(0, attention.corners())
     ends = (attention.rows, attention.cols), (1, 1)
     sizes = [ends[tile % 2] for tile in range(6)]
     tiles = [(codes[:keys], values) for codes, values in attention.corners()[:6]]
@@ -212,7 +233,7 @@ async def reset_in_a_tile_leaves_no_trace(dut):
     lost = beats([stale], attention.sizes(0, 1)) | {"last": np.zeros(len(stale[0]), int)}
     await bench.run({"i": lost}, {"o": 0})
     await bench.reset()
-    await check(attention, 0, attention.corners()[5:6])
+    await check(attention, 0, attention.corners()[6:7])
 
 
 @pytest.mark.parametrize(
