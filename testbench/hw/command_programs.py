@@ -47,9 +47,9 @@ def random_program(
             operands[name] = value - value % 16 if name == "offset" else value
         after = {}
         for unit in draw.sample([*Unit], draw.randint(0, 2)):
-            # Mostly one of the last, so that there is something to wait for.
-            count = max(0, issued[unit] - draw.choice([0, 0, 0, 1, 5]))
-            after[unit] = (first_count + count) % COUNTS
+            # Mostly one of the last, so that there is something to wait for; or long past.
+            behind = draw.choice([0, 0, 0, 1, 5, draw.randrange(COUNTS // 2 - length)])
+            after[unit] = (first_count + issued[unit] - behind) % COUNTS
         program.append(Command(instruction.name, operands, after))
         issued[instruction.unit] += 1
     return program

@@ -1,10 +1,14 @@
 """The controller of a run under test: its faults, and its ports held to what is always true."""
 
+import random
+
 from cocotb.triggers import FallingEdge
 
 from rootshift.csr import ErrorCause
 from rootshift.hw.axi_bursts import Cause
 from rootshift.testbench.hw.harness import Bench
+
+from ..seeds import SEED
 
 ENTRY = 0x12_3456_7000
 READS, WRITES, BUFFERS = 3, 1, 2
@@ -18,22 +22,28 @@ READ = {
 }
 WRITE = READ | {Cause.SLVERR: ErrorCause.WRITE_SLVERR, Cause.DECERR: ErrorCause.WRITE_DECERR}
 
+_draw = random.Random(SEED)
+
 
 def sources() -> list[tuple[str, int, ErrorCause, int]]:
-    """Port, its bits, and what is to be told, of every fault there is, first of them first."""
+    """Port, its bits, and what is to be told, of every fault there is, first of them first.
+
+    Addresses are others each time.
+    """
     found = []
     for cause in (ErrorCause.BAD_OPCODE, ErrorCause.BAD_OPERAND):
-        found.append(("fault", 1 | cause << 1 | 0xAB_CDEF_0120 << 9, cause, 0xAB_CDEF_0120))
+        address = _draw.getrandbits(40)
+        found.append(("fault", 1 | cause << 1 | address << 9, cause, address))
     for port, count, causes in (("read_faults", READS, READ), ("write_faults", WRITES, WRITE)):
         for place in range(count):
             for own, told in causes.items():
-                address = 0xFE_0000_0000 + 0x100 * place + own
+                address = _draw.getrandbits(40)
                 found.append((port, (own | address << 3) << 43 * place, told, address))
     causes = {"buffer_faults": ErrorCause.BAD_ADDRESS, "parity_faults": ErrorCause.BAD_PARITY}
     for port, cause in causes.items():
         for place in range(BUFFERS):
-            bits = (1 | (0xF_0000 + place) << 1) << 21 * place
-            found.append((port, bits, cause, 0xF_0000 + place))
+            address = _draw.getrandbits(20)
+            found.append((port, (1 | address << 1) << 21 * place, cause, address))
     return found
 
 

@@ -8,36 +8,52 @@ import pytest
 
 from rootshift.hw.axi_bursts import Cause
 from rootshift.hw.fetch_unit import FetchUnit
-from rootshift.isa import Destination
+from rootshift.isa import OFFSET_WIDTH, Destination
 from rootshift.latency import BURST
 from rootshift.testbench.hw.axi_memory import AxiMemory
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.command_beats import Watch, command_beats, name_operands
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
+from rootshift.testbench.hw.streams import ProtocolError
 
-BASE, SIZE = 0xA5_FFFF_8000, 1 << 15
+SIZE = 1 << 17
+LONGEST = 3000
+"""Beats of a command that is waited for."""
 STREAMS = {destination: destination.name.lower() for destination in Destination}
 MOVES = [f"{name}__{wire}" for name in STREAMS.values() for wire in ("valid", "ready")]
 
+NEVER = {"pressure": "random:0"}
+"""Nothing is taken."""
 
-def commands(rng: random.Random, bytes_: int, count: int) -> list[dict[str, int]]:
+
+async def move(bench: Bench, ram: AxiMemory, rng: random.Random) -> int:
+    """Put the memory anywhere, and `base` too: the offset of the memory's first byte."""
+    ram.base = rng.getrandbits(40) & -SIZE
+    offset = rng.randrange((1 << OFFSET_WIDTH) - SIZE) & -ram.bytes
+    bench.set("base", ram.base - offset)
+    await bench.step()
+    return offset
+
+
+def commands(rng: random.Random, bytes_: int, first: int, count: int) -> list[dict[str, int]]:
     """FETCHes of one beat, of a few bursts, up to the memory's end, to random destinations."""
     chosen = []
     while len(chosen) < count:
         beats = rng.choice((1, 2, BURST, rng.randint(1, 3 * BURST)))
         offset = rng.choice((rng.randrange(SIZE // bytes_ - beats) * bytes_, SIZE - beats * bytes_))
         destination = rng.choice(list(Destination))
-        chosen.append({"offset": offset, "beats": beats, "destination": destination})
+        chosen.append({"offset": first + offset, "beats": beats, "destination": destination})
     return chosen
 
 
-def model(ram: AxiMemory, orders: list[dict[str, int]]) -> tuple[dict, int, int]:
+def model(bench: Bench, ram: AxiMemory, orders: list[dict[str, int]]) -> tuple[dict, int, int]:
     """Beats of each destination, cause and address."""
+    base = bench.get("base")
     beats, cause, where = {destination: [] for destination in Destination}, Cause.NONE, 0
     for order in orders:
         for beat in range(order["beats"]):
-            at = BASE + order["offset"] + beat * ram.bytes
+            at = (base + order["offset"] + beat * ram.bytes) % (1 << 40)
             if cause == Cause.NONE and at in ram.errors:
                 cause, where = ram.errors[at], at
             beats[order["destination"]].append(list(bytes(ram.bytes) if cause else ram.beat(at)))
@@ -49,15 +65,14 @@ async def begin(dut) -> tuple[Bench, AxiMemory]:
     width = bench.params["bus_width"]
     contents = np.random.default_rng(width).bytes(SIZE)
     limits = {"burst": BURST, "outstanding": bench.params["outstanding"]}
-    ram = AxiMemory(bench, "m_axi", data_width=width, base=BASE, contents=contents, **limits)
+    ram = AxiMemory(bench, "m_axi", data_width=width, base=0, contents=contents, **limits)
     name_operands(bench, "command", "FETCH")
-    bench.set("base", BASE)
     return bench, ram
 
 
 async def fetch(bench: Bench, ram: AxiMemory, what: str, orders: list, **patterns) -> None:
     """Run the commands; hold data, failure and what the unit tells of itself against the model."""
-    expected, cause, where = model(ram, orders)
+    expected, cause, where = model(bench, ram, orders)
     watch = Watch(bench, "busy", "stall", "done_stb", *MOVES)
     sinks = {STREAMS[destination]: len(beats) for destination, beats in expected.items()}
     got = await bench.run({"command": command_beats("FETCH", orders)}, sinks, **patterns)
@@ -81,7 +96,8 @@ async def streams_equal_memory(dut):
     rng = random.Random(bench.params["seed"])
     for run, (idle, pressure) in enumerate(PAIRS):
         ram.latency, ram.shy = rng.choice((1, 3, 20)), bool(run & 2)
-        orders = commands(rng, ram.bytes, 12)
+        first = await move(bench, ram, rng)
+        orders = commands(rng, ram.bytes, first, 12)
         patterns = {"idle": idle, "pressure": pressure, "seed": run}
         await fetch(bench, ram, f"{idle}, {pressure}", orders, **patterns)
 
@@ -93,9 +109,10 @@ async def errors_give_zeros_and_their_place(dut):
     for run, (idle, pressure) in enumerate(PAIRS):
         await bench.reset()
         ram.latency = rng.choice((1, 3, 20))
-        orders = commands(rng, ram.bytes, 8)
+        first = await move(bench, ram, rng)
+        orders = commands(rng, ram.bytes, first, 8)
         wrong = rng.choice(orders)
-        at = BASE + wrong["offset"] + rng.randrange(wrong["beats"]) * ram.bytes
+        at = ram.base + wrong["offset"] - first + rng.randrange(wrong["beats"]) * ram.bytes
         ram.errors = {at: rng.choice((Cause.SLVERR, Cause.DECERR))}
         patterns = {"idle": idle, "pressure": pressure, "seed": run}
         await fetch(bench, ram, f"{idle}, {pressure}", orders, **patterns)
@@ -103,11 +120,33 @@ async def errors_give_zeros_and_their_place(dut):
 
 
 @cocotb.test()
+async def long_commands(dut):
+    """One to its end, where it fails at last; of others what is asked for while none is taken."""
+    bench, ram = await begin(dut)
+    rng, bursts = random.Random(bench.params["seed"] + 2), bench.params["outstanding"]
+    offset = await move(bench, ram, rng)
+    order = {"offset": offset, "beats": LONGEST, "destination": Destination.EMBED}
+    ram.errors = {ram.base + (LONGEST - 2) * ram.bytes: Cause.SLVERR}
+    await fetch(bench, ram, "long", [order])
+    for bit in range(11, 24):
+        for beats in (1 << bit, (1 << bit) + 1):
+            await bench.reset()
+            offset = await move(bench, ram, rng)
+            orders = [order | {"offset": offset, "beats": beats}]
+            with pytest.raises(ProtocolError, match="nothing moved"):
+                await bench.run({"command": command_beats("FETCH", orders)}, {}, stuck=20, **NEVER)
+            spans = [(at - ram.base, count) for _, at, count in ram.bursts]
+            size = BURST * ram.bytes
+            bench.compare("bursts", spans, [(n * size, BURST) for n in range(bursts)])
+
+
+@cocotb.test()
 async def cycles_equal_the_formula(dut):
     bench, ram = await begin(dut)
+    first = await move(bench, ram, random.Random(bench.params["seed"] + 3))
     for ram.latency in (1, 4):
         orders = [
-            {"offset": 4096 * index, "beats": BURST, "destination": Destination.EMBED}
+            {"offset": first + 4096 * index, "beats": BURST, "destination": Destination.EMBED}
             for index in range(7)
         ]
         await fetch(bench, ram, f"latency {ram.latency}", orders)
@@ -116,6 +155,12 @@ async def cycles_equal_the_formula(dut):
         # ARVALID in cycle 3, accepted at once, and a cycle from R to the stream.
         bench.compare("first beat", cycles[0] - began[0], 3 + ram.latency + 1)
         bench.compare("gaps", np.diff(cycles), np.ones(len(cycles) - 1, int))
+    # So far away that bursts are waited for.
+    ram.latency, bursts = 300, bench.params["outstanding"]
+    await fetch(bench, ram, "far", [orders[0] | {"beats": 3 * bursts * BURST}])
+    cycles = np.array(bench.sinks["embed"].cycles)
+    whole = cycles[bursts * BURST :] - cycles[: -bursts * BURST]
+    bench.compare("cycles of a round", whole, np.full(len(whole), BURST + ram.latency + 1))
 
 
 @pytest.mark.parametrize(("bus_width", "outstanding"), [(32, 4), (64, 2), (128, 8)])

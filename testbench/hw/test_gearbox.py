@@ -22,6 +22,7 @@ SIZES = [
     (4, 1),
     (8, 48),
     (7, 5),
+    (44, 28),
 ]
 
 
@@ -68,7 +69,9 @@ async def clear_drops_what_is_inside(dut):
         bench.set("i__payload", int.from_bytes(beat, "little"))
         bench.set("i__valid", chance.random() < often)
         bench.set("o__ready", chance.random() < 1 - often)
-        bench.set("clear_stb", strobe)
+        # A reset does the same.
+        what = chance.choice(("clear_stb", "rst"))
+        bench.set(what, strobe)
         await fall
         valid = bench.get("o__valid")
         got.append(valid)
@@ -82,6 +85,7 @@ async def clear_drops_what_is_inside(dut):
         if strobe:
             inside.clear()
         await bench.step()
+        bench.set(what, 0)
     bench.compare("valid", got, expected)
 
 

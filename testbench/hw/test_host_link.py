@@ -24,8 +24,7 @@ TIMEOUT = 400
 """Cycles of silence."""
 GAP = 8
 """Cycles from one byte of the line to the next, fewer than any line has."""
-IDENTITY = b'{"model":"of a test"}   '
-CYCLES = 0x1_2345_6789
+IDENTITY = np.random.default_rng(3).bytes(52)
 
 
 class Line:
@@ -84,7 +83,8 @@ async def requests_and_garbage(dut):
     async def classify(logits):
         image = rng.integers(0, 256, places["input_bytes"], np.uint8)
         put("STATUS", done=1)
-        put("CYCLES", count=CYCLES)
+        cycles = int(rng.integers(1 << 63))
+        put("CYCLES", count=cycles)
         registers.write_dword(find_register("CONTROL").offset, 0)
         memory.write(places["output"], np.array(logits, "<i4").tobytes())
         found = await line.ask(Kind.CLASSIFY, image.tobytes())
@@ -94,7 +94,7 @@ async def requests_and_garbage(dut):
         assert found[:2] == bytes([START, Kind.CLASSIFY | ANSWER])
         assert found == frame(Kind.CLASSIFY | ANSWER, found[4:-2])
         answer = Classified.decode(found[4:-2], len(logits))
-        assert (answer.logits.tolist(), answer.cycles) == (list(logits), CYCLES)
+        assert (answer.logits.tolist(), answer.cycles) == (list(logits), cycles)
         assert answer.label == int(np.argmax(logits))
         assert bench.get("label") == answer.label
         assert (bench.get("done"), bench.get("failed"), bench.get("running")) == (1, 0, 0)
@@ -115,10 +115,12 @@ async def requests_and_garbage(dut):
     for _ in range(3):
         await classify(rng.integers(-(2**31), 2**31, classes).tolist())
 
+    cycles = int(rng.integers(1 << 63))
+    put("CYCLES", count=cycles)
     status = await line.ask(Kind.STATUS)
     fields = split_registers(status[4:-2])
     assert fields["STATUS"] == {"busy": 0, "done": 1, "error": 0}
-    assert fields["CYCLES"] == {"count": CYCLES}
+    assert fields["CYCLES"] == {"count": cycles}
 
     good = frame(Kind.CLASSIFY, bytes(places["input_bytes"]))
     await refuses(b"\x00", LinkFault.NO_START)
@@ -152,10 +154,9 @@ async def requests_and_garbage(dut):
     await refuses(good[8:], LinkFault.BAD_BYTE)
 
     put("STATUS", error=1)
-    put("ERROR", cause=ErrorCause.WATCHDOG, address=0x12_3456_7890)
-    stopped = np.array(
-        [LinkFault.STOPPED, *pack("ERROR", cause=8, address=0x12_3456_7890)], "<u4"
-    ).tobytes()
+    error = {"cause": ErrorCause.WATCHDOG, "address": int(rng.integers(1 << 63))}
+    put("ERROR", **error)
+    stopped = np.array([LinkFault.STOPPED, *pack("ERROR", **error)], "<u4").tobytes()
     assert await line.ask(Kind.CLASSIFY, bytes(places["input_bytes"])) == frame(Kind.ERROR, stopped)
     assert (bench.get("done"), bench.get("failed")) == (0, 1)
     # Busy until the test says that it is over.

@@ -5,6 +5,7 @@ from typing import Any
 
 import cocotb
 import pytest
+from cocotb.triggers import RisingEdge, Timer
 
 from rootshift.csr import ErrorCause
 from rootshift.hw.axi_bursts import Cause
@@ -24,6 +25,10 @@ from rootshift.testbench.hw.run_control import (
 )
 
 from ..seeds import SEED
+
+PERIOD = 10
+"""Of the clock, in ns."""
+LONG = 1 << 18
 
 
 @cocotb.test()
@@ -48,10 +53,11 @@ async def runs_end_well(dut: Any) -> None:
 @cocotb.test()
 async def entries_that_are_not_legal(dut: Any) -> None:
     unit = Controller(await Bench.start(dut))
-    for entry in (1, 4095, 4096 + 2048, 1 << 40, 1 << 63, (1 << 64) - 4096):
+    wrong = [1 << bit for bit in range(64) if not 12 <= bit < 40]
+    for entry in (*wrong, 4095, 4096 + 2048, (1 << 64) - 4096):
         await unit.start(entry, bus_idle=0)
         await unit.drain((ErrorCause.BAD_ADDRESS, entry), 0)
-    for entry in (0, 4096, (1 << 40) - 4096):
+    for entry in (0, (1 << 40) - 4096, *(1 << bit for bit in range(12, 40))):
         await unit.start_to_run(entry)
         await unit.finish()
 
@@ -210,6 +216,25 @@ async def watchdog_stops_a_run_that_hangs(dut: Any) -> None:
     await unit.step(1000)
     assert unit.levels == (0, 1, 0)
     await unit.finish()
+
+
+@cocotb.test()
+async def watchdogs_of_all_bits(dut: Any) -> None:
+    """None runs out early; and a long one, which is not stepped through, in its cycle."""
+    unit = Controller(await Bench.start(dut))
+    for bit in range(5, 32):
+        await unit.start_to_run(watchdog=1 << bit)
+        await unit.step(20)
+        assert unit.levels == (0, 1, 0)
+        await unit.finish()
+    for limit in (LONG - 1, LONG):
+        await unit.start_to_run(watchdog=limit)
+        await Timer(PERIOD * (limit - 10) - PERIOD // 2, unit="ns")
+        await RisingEdge(dut.clk)
+        await unit.step(10 + 1)
+        assert unit.levels == (0, 1, 0)
+        await unit.step(bus_idle=0)
+        await unit.drain((ErrorCause.WATCHDOG, 0), 2)
 
 
 @cocotb.test()
