@@ -23,6 +23,8 @@ proc
 flatten
 opt
 opt_dff
+wreduce
+opt
 memory_collect
 opt_clean
 write_rtlil netlist.il
@@ -30,14 +32,20 @@ write_rtlil netlist.il
 """The steps of the plain Verilog, without which many mutants would be dead logic."""
 
 # Logic of a bench around its unit is left as it is.
-MUTATE = """\
+CHOOSE = """\
 read_rtlil netlist.il
 select -set bench a:src=*{bench}/*
-mutate -list {count} -seed {seed} -ctrl {select} {width} 1 -o list {only} c:* @bench %d
+mutate -list {count} -seed {seed} -o list {only} c:* @bench %d
+"""
+APPLY = """\
+read_rtlil netlist.il
 add -wire {select} {width}
-script list
+script script
 write_verilog -noattr -norename mutants.v
 """
+
+_MEMORY_RESET = re.compile(r"-port RD_[AS]RST ")
+"""A pin that memories of a unit do not have; Yosys stops where it is changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +63,10 @@ class Mutant:
     number: int
     command: str
 
-    @classmethod
-    def parse(cls, line: str) -> "Mutant":
-        found = re.fullmatch(rf"mutate -ctrl {SELECT} \d+ (\d+) (.*)", line.strip())
-        if not found:
-            raise ValueError(f"line must be a mutate command of Yosys, not {line!r}")
-        return cls(number=int(found[1]), command=f"mutate {found[2]}".replace(f"{ROOT}/", ""))
+    @property
+    def chosen(self) -> str:
+        """The command with its choice."""
+        return self.command.replace("mutate", f"mutate -ctrl {SELECT} {WIDTH} {self.number}", 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +99,21 @@ class Mutants:
             folder = Path(place)
             (folder / "unit.il").write_text(with_sources(component))
             yosys(NETLIST, folder)
-            choice = {"count": count, "seed": seed, "select": SELECT, "width": WIDTH}
-            choice["only"] = only
-            yosys(MUTATE.format(bench=ROOT / "testbench", **choice), folder)
-            lines = (folder / "list").read_text().splitlines()
+            choice = {"count": count, "seed": seed, "only": only}
+            yosys(CHOOSE.format(bench=ROOT / "testbench", **choice), folder)
+            lines = [line.strip() for line in (folder / "list").read_text().splitlines()]
+            kept = [line for line in lines if line and not _MEMORY_RESET.search(line)]
+            mutants = tuple(
+                Mutant(number=number, command=line.replace(f"{ROOT}/", ""))
+                for number, line in enumerate(kept, 1)
+            )
+            (folder / "script").write_text("".join(f"{each.chosen}\n" for each in mutants))
+            yosys(APPLY.format(select=SELECT, width=WIDTH), folder)
             return cls(
                 verilog=HEADER.format(name=name, version="mutants")
                 + _chosen_by_argument((folder / "mutants.v").read_text()),
                 netlist=(folder / "netlist.il").read_text(),
-                mutants=tuple(Mutant.parse(line) for line in lines if line.strip()),
+                mutants=mutants,
             )
 
 
