@@ -12,6 +12,8 @@ from pathlib import Path
 from rootshift.errors import ToolError
 from rootshift.hw.synthesis.tools import YOSYS, run_tool
 
+from .constants import sets_what_is
+
 ROUNDS = 4
 STEPS = 2
 """Cycles of the hypothesis, and one less than those checked from reset on."""
@@ -19,6 +21,7 @@ MEMORY_MAX = 1 << 12
 CELLS_MAX = 1500
 """Bits of memory, and cells: a proof over more is not tried."""
 PROOF = "proved equal on every output, payloads where valid, by induction with Yosys"
+CONSTANT = "sets a bit to the constant that it is"
 
 _PORT = re.compile(r"^  wire (?:width (\d+) )?(input|output) \d+ \\(\w+)$", re.MULTILINE)
 _MEMORY = re.compile(r"parameter \\WIDTH (\d+)\s+parameter \\OFFSET \d+\s+parameter \\SIZE (\d+)")
@@ -72,6 +75,8 @@ def prove(netlist: str, mutant: str) -> str:
     mutant : str
         Command of Yosys that changes it, as `Mutant.command`.
     """
+    if sets_what_is(netlist, mutant):
+        return CONSTANT
     name = re.findall(r"^module \\(\w+)$", netlist, re.MULTILINE)[0]
     if _memory_bits(netlist) > MEMORY_MAX or netlist.count("\n  cell ") > CELLS_MAX:
         return ""

@@ -7,6 +7,7 @@ import pytest
 
 from rootshift.hw.residual_add import ResidualAdd
 from rootshift.testbench.hw import bench, compared, test_residual_add
+from rootshift.testbench.mutation.constants import sets_what_is
 from rootshift.testbench.mutation.equivalence import PROOF, prove
 from rootshift.testbench.mutation.mutants import Mutant, Mutants
 from rootshift.testbench.mutation.plugin import Simulators, Survey, fails
@@ -44,6 +45,33 @@ def test_a_proof_is_found_for_what_changes_nothing_alone() -> None:
     mutants = Mutants.of(ResidualAdd(lanes=1), count=1, seed=1, only=SILENT)
     assert prove(mutants.netlist, mutants.mutants[0].command) == ""
     assert prove(mutants.netlist, "mutate -mode none") == PROOF
+
+
+@pytest.mark.parametrize(
+    ("mode", "cell", "port", "bit", "alike"),
+    [
+        ("const1", "$1", "B", 0, True),
+        ("const0", "$1", "B", 0, False),
+        ("const0", "$1", "B", 2, True),
+        ("const0", "$1", "A", 0, False),
+        ("const0", "$1", "A", 1, True),
+        ("const1", "$1", "A", 2, False),
+        ("const1", "$1", "A", 5, True),
+        ("inv", "$1", "B", 0, False),
+        ("const1", "sum", "Y", 0, False),
+    ],
+)
+def test_a_bit_that_is_set_to_what_it_is(
+    mode: str, cell: str, port: str, bit: int, alike: bool
+) -> None:
+    netlist = (
+        'module \\top\n  wire width 4 $x\n  attribute \\src "y"\n  wire \\y\n'
+        "  cell $add $1\n    parameter \\A_SIGNED 0\n    connect \\A { 1'1 $x [3:1] 1'0 \\y }\n"
+        "    connect \\B 3'001\n    connect \\Y $x\n  end\n"
+        "  cell $not \\sum\n    connect \\A \\y\n    connect \\Y $x [0]\n  end\nend\n"
+    )
+    mutant = f"mutate -mode {mode} -module top -cell {cell} -port {port} -portbit {bit} -src a"
+    assert sets_what_is(netlist, mutant) == alike
 
 
 def test_a_mutant_is_chosen_by_its_number() -> None:
