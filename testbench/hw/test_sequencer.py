@@ -66,10 +66,11 @@ class NearWrap(Sequencer):
 
 
 class TimedMemory(AxiMemory):
-    """Its `cycles` say when each beat was read."""
+    """Its `cycles` say when each beat was read; none ever waits."""
 
     def sample(self, cycle: int) -> bool:
         moved = super().sample(cycle)
+        assert self._moved["r"] or not self._driven["r"], "the bus waited"
         if self._moved["r"]:
             self.cycles.append(cycle)
         return moved
