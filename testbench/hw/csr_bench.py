@@ -22,7 +22,8 @@ OKAY, SLVERR = 0, 2
 ANSWERS = {"b": ("bresp",), "r": ("rdata", "rresp")}
 INPUTS = ("status", "error", "interrupt_stb", "cycles", "gemm_stall", "busy", "stall", "saturated")
 OUTPUTS = ("control_stb", "entry", "watchdog", "interrupt_enable", "irq")
-NEAR_END = {"CYCLES": (1 << 32) - 300, "BUSY": (1 << 32) - 200}
+END = (1 << 32) - 200
+NEAR_END = {"CYCLES": (1 << 32) - 300, "GEMM_STALL": END, "BUSY": END, "STALL": END}
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,12 @@ async def requests_and_garbage(dut):
     registers = AxiLiteRam(AxiLiteBus.from_prefix(dut, "m_axil_"), dut.clk, size=4096)
     memory = AxiRam(AxiBus.from_prefix(dut, "m_axi_"), dut.clk, size=1 << 16)
     line, places = Line(bench), bench.params
+    ends = {registers.write_if: "aw w b", registers.read_if: "ar r", memory.read_if: "ar r"}
+    for end, names in ends.items():
+        for name in names.split():
+            # Either side waits for the other now and then; a write of an image must be quick.
+            pauses = iter(lambda: bool(rng.random() < 0.3), None)
+            getattr(end, f"{name}_channel").set_pause_generator(pauses)
 
     def put(name, **fields):
         for offset, word in zip(find_register(name).offsets, pack(name, **fields), strict=True):
@@ -137,6 +143,10 @@ async def requests_and_garbage(dut):
         if place == 1:
             damaged[place] = 0x43
         await refuses(bytes(damaged), kinds.get(place, LinkFault.BAD_CRC))
+    for bit in range(16):
+        damaged = bytearray(good)
+        damaged[2 + bit // 8] ^= 1 << bit % 8
+        await refuses(bytes(damaged), LinkFault.BAD_LENGTH)
     # Two requests at once: the second is lost while the first is carried out.
     await line.send(frame(Kind.IDENTIFY), 2)
     assert (await line.answer()) == frame(Kind.IDENTIFY | ANSWER, IDENTITY)

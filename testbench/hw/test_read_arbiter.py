@@ -38,7 +38,7 @@ class Readers(wiring.Component):
         self._arbiter = ReadArbiter(clients=clients, depth=depth, outstanding=outstanding, **widths)
         members = {"m_axi": Out(Axi4Read(**widths)), "halt": In(1), "idle": Out(1)}
         for number, part in enumerate(self._parts):
-            for name in ("command", "o", "cause"):
+            for name in ("command", "o", "cause", "address"):
                 members[f"{name}_{number}"] = part.signature.members[name]
         super().__init__(members)
 
@@ -52,7 +52,8 @@ class Readers(wiring.Component):
             wiring.connect(m, part.m_axi, getattr(arbiter, f"client_{number}"))
             wiring.connect(m, wiring.flipped(getattr(self, f"command_{number}")), part.command)
             wiring.connect(m, wiring.flipped(getattr(self, f"o_{number}")), part.o)
-            m.d.comb += getattr(self, f"cause_{number}").eq(part.cause)
+            for name in ("cause", "address"):
+                m.d.comb += getattr(self, f"{name}_{number}").eq(getattr(part, name))
         return m
 
 
@@ -72,11 +73,12 @@ class Traffic:
     def add(self, ram: AxiMemory, client: int, orders: list[tuple[int, int]]) -> None:
         if not orders:
             return
-        beats, failed = [], 0
+        beats, failed, where = [], 0, 0
         for address, count in orders:
             for beat in range(count):
                 at = address + beat * ram.bytes
-                failed = failed or ram.errors.get(at, 0)
+                if not failed and at in ram.errors:
+                    failed, where = ram.errors[at], at
                 value = bytes(ram.bytes) if failed else ram.beat(at)
                 beats.append([*value, int(beat == count - 1), int(failed != 0)])
         self.sources[f"command_{client}"] = {
@@ -84,14 +86,15 @@ class Traffic:
             "beats": [count for _, count in orders],
         }
         self.sinks[f"o_{client}"] = len(beats)
-        self.expected[client] = beats, failed
+        self.expected[client] = beats, failed, where
 
     def check(self, bench: Bench, what: str, got: dict) -> None:
-        for client, (beats, failed) in self.expected.items():
+        for client, (beats, failed, where) in self.expected.items():
             o = got[f"o_{client}"]
             found = np.column_stack([o["data"], o["last"], o["error"]])
             bench.compare(f"{what}: client {client}", found, np.array(beats))
             bench.compare(f"{what}: cause {client}", bench.get(f"cause_{client}"), failed)
+            bench.compare(f"{what}: address {client}", bench.get(f"address_{client}"), where)
 
 
 def move(ram: AxiMemory, rng: random.Random) -> None:

@@ -65,6 +65,15 @@ class NearWrap(Sequencer):
     FIRST_COUNT = COUNTS - 9
 
 
+class PromptMemory(AxiMemory):
+    """None of its beats may wait."""
+
+    def sample(self, cycle: int) -> bool:
+        moved = super().sample(cycle)
+        assert self._moved["r"] or not self._driven["r"], "the bus waited"
+        return moved
+
+
 class Units:
     """All units: each takes a command when idle and finishes it some cycles later.
 
@@ -175,7 +184,7 @@ class Run:
         self.draw = random.Random(SEED)
         # Offset of a beat -> its response.
         self.failing: dict[int, int] = {}
-        self.memory = AxiMemory(
+        self.memory = PromptMemory(
             bench,
             "m_axi",
             data_width=self.config.bus_width,

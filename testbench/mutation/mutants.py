@@ -44,8 +44,8 @@ script script
 write_verilog -noattr -norename mutants.v
 """
 
-_MEMORY_RESET = re.compile(r"-port RD_[AS]RST ")
-"""A pin that memories of a unit do not have; Yosys stops where it is changed."""
+_NO_LOGIC = re.compile(r"-port (\w*CLK|RD_[AS]RST) ")
+"""Pins that no logic drives: the clock, and a reset of memories that none of a unit has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ class Mutants:
             choice = {"count": count, "seed": seed, "only": only}
             yosys(CHOOSE.format(bench=ROOT / "testbench", **choice), folder)
             lines = [line.strip() for line in (folder / "list").read_text().splitlines()]
-            kept = [line for line in lines if line and not _MEMORY_RESET.search(line)]
+            kept = [line for line in lines if line and not _NO_LOGIC.search(line)]
             mutants = tuple(
                 Mutant(number=number, command=line.replace(f"{ROOT}/", ""))
                 for number, line in enumerate(kept, 1)
