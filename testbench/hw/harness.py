@@ -64,15 +64,14 @@ class Bench:
         self._rise, self._fall = RisingEdge(dut.clk), FallingEdge(dut.clk)
 
     @classmethod
-    async def start(cls, dut: Any, noise: int = 0) -> "Bench":
-        """Return a bench whose clock runs and whose unit has been reset: of so many cycles of
-        random inputs before that nothing may be left."""
+    async def start(cls, dut: Any) -> "Bench":
+        """Return a bench whose clock runs and whose unit has been reset behind random inputs."""
         bench = cls(dut)
         Clock(dut.clk, 10, unit="ns").start()
-        await (bench.disturb(noise) if noise else bench.reset())
+        await bench.disturb()
         return bench
 
-    async def disturb(self, cycles: int = 30, seed: int = 0) -> None:
+    async def disturb(self, cycles: int = 100, seed: int = 0) -> None:
         """Give random inputs for so many cycles, then reset: nothing of them may be left."""
         inputs = {
             port: width

@@ -53,7 +53,7 @@ def totals(beats: dict, config: dict) -> dict:
 
 @cocotb.test()
 async def totals_equal_model(dut):
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     p = bench.params
     rng = np.random.default_rng(p["seed"])
     for run, (idle, _) in enumerate(PAIRS):
@@ -86,7 +86,7 @@ async def totals_equal_model(dut):
 @cocotb.test()
 async def totals_wrap(dut):
     """Largest sums upon a token until its total has passed the top."""
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     p = bench.params
     digits = {name: p[f"{name}_digits"] - 1 for name in ("activation", "weight")}
     shift = digits["activation"] * p["activation_width"]

@@ -22,7 +22,7 @@ PATTERNS = ("always", "random:0.5", "bursts:7,3")
 @cocotb.test()
 async def stock_master_agrees(dut):
     logging.getLogger("cocotb").setLevel(logging.WARNING)
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     beat = bench.params["data_width"] // 8
     rng = np.random.default_rng(bench.params["seed"])
     master = AxiMaster(AxiBus.from_prefix(dut, "s_axi_"), dut.clk)
@@ -134,7 +134,7 @@ async def traffic(bench, places: dict[str, np.ndarray], words: np.ndarray, **act
 
 @cocotb.test()
 async def beats_follow_each_other(dut):
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     beat = bench.params["data_width"] // 8
     bursts, beats = 12, 16
     # One half is written while the other is read, then the other way round.
@@ -155,7 +155,7 @@ async def beats_follow_each_other(dut):
 @cocotb.test()
 async def channels_wait_for_each_other(dut):
     """Data long before its address or long after it, and answers that nobody takes."""
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     beat = bench.params["data_width"] // 8
     rng, half = np.random.default_rng(bench.params["seed"]), SIZE // beat // 2
     written = rng.integers(0, half - 3, 40)

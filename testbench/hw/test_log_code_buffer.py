@@ -35,7 +35,7 @@ async def check(bench: Bench, given: dict, asked: dict, expected: np.ndarray, **
 
 @cocotb.test()
 async def tiles_are_given_as_often_as_asked(dut):
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     rng = np.random.default_rng(bench.params["seed"])
     for run, (idle, pressure) in enumerate(PAIRS):
         await bench.disturb(seed=run)
@@ -46,7 +46,7 @@ async def tiles_are_given_as_often_as_asked(dut):
 
 @cocotb.test()
 async def passes_of_all_bits(dut):
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     rng = np.random.default_rng(2)
     passes = [0x1FF, 0x1FE, 0x155, 0x154, 0xAA, *(1 << bit for bit in range(PASSES_WIDTH))]
     keys = [min(2, bench.params["depth"]), *[1] * (len(passes) - 1)]
@@ -56,7 +56,7 @@ async def passes_of_all_bits(dut):
 @cocotb.test()
 async def reads_do_not_pause(dut):
     """Four tiles in two passes each: while one is read twice, the next has time to come."""
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     rng, depth = np.random.default_rng(1), bench.params["depth"]
     given, asked, expected = tiles(rng, bench.params, [depth] * 4, [2] * 4)
     await check(bench, given, asked, expected)

@@ -90,7 +90,7 @@ def model(ram: AxiMemory, params: dict, orders: list) -> tuple[list[np.ndarray],
 
 
 async def begin(dut) -> tuple[Bench, AxiMemory]:
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     params = bench.params
     contents = np.random.default_rng(params["seed"]).bytes(SIZE)
     limits = {"burst": BURST, "outstanding": 4}

@@ -114,7 +114,7 @@ async def transfer(bench: Bench, memory: AxiMemory, what: str, orders: list, **p
 
 @cocotb.test()
 async def data_equal_memory(dut):
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     ram = memory(bench)
     rng = random.Random(bench.params["seed"])
     for run, (idle, pressure) in enumerate(PAIRS):
@@ -131,7 +131,7 @@ async def data_equal_memory(dut):
 
 @cocotb.test()
 async def failures_end_in_zeros(dut):
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     ram = memory(bench)
     rng = random.Random(bench.params["seed"] + 1)
     for run in range(16):
@@ -167,7 +167,7 @@ async def failures_end_in_zeros(dut):
 
 @cocotb.test()
 async def halt_stops_asking_and_ends_the_stream(dut):
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     ram = memory(bench)
     ram.latency = 10
     beats = bench.params["burst"] * bench.params["outstanding"] + 900
@@ -205,7 +205,7 @@ async def halt_stops_asking_and_ends_the_stream(dut):
 
 @cocotb.test()
 async def cycles_equal_the_formula(dut):
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     ram = memory(bench)
     burst, outstanding = bench.params["burst"], bench.params["outstanding"]
     base, gapless = ram.base, 0

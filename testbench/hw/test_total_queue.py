@@ -43,7 +43,7 @@ class Admitted(wiring.Component):
 
 @cocotb.test()
 async def parts_equal_totals(dut):
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     p = bench.params
     rng = np.random.default_rng(p["seed"])
     parts = p["cols"] // p["lanes"]

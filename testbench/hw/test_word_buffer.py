@@ -234,7 +234,7 @@ async def watch(bench: Bench, what: str, seen: list[tuple[int, int]]) -> None:
 
 @cocotb.test()
 async def reads_see_the_writes_before_them(dut):
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     params = bench.params
     rng = np.random.default_rng(params["seed"])
     model, faults, changed = Model(params), [], []
@@ -259,7 +259,7 @@ async def reads_see_the_writes_before_them(dut):
 @cocotb.test()
 async def a_bit_that_changes_is_told(dut):
     """When its word is read, in the cycle after that in which it enters the queue of its reader."""
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     params = bench.params
     if not params.get("parity"):
         assert "parity_stb" not in bench.ports
@@ -290,7 +290,7 @@ async def a_bit_that_changes_is_told(dut):
 @cocotb.test()
 async def readers_that_count_up_share_the_banks(dut):
     """Each keeps one word per cycle, but for a wait or two; of one bank the first has all."""
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     params, count = bench.params, 40
     readers, banks = params["readers"], params["banks"]
     for phase in range(banks):
@@ -319,7 +319,7 @@ async def readers_that_count_up_share_the_banks(dut):
 
 @cocotb.test()
 async def writers_take_turns_by_priority(dut):
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     params = bench.params
     beats = accesses(np.random.default_rng(1), params, 20)
     writes = {name: beat for name, beat in beats.items() if not name.startswith("ask")}

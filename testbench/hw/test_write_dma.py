@@ -117,7 +117,7 @@ async def transfer(bench: Bench, ram: AxiMemory, what: str, orders: list, **patt
 
 @cocotb.test()
 async def memory_equals_model(dut):
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     ram = memory(bench)
     rng = random.Random(bench.params["seed"])
     for run, (idle, pressure) in enumerate(PAIRS):
@@ -135,7 +135,7 @@ async def memory_equals_model(dut):
 
 @cocotb.test()
 async def failures_are_told(dut):
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     ram = memory(bench)
     rng = random.Random(bench.params["seed"] + 1)
     for run in range(12):
@@ -192,7 +192,7 @@ async def failures_are_told(dut):
 
 @cocotb.test()
 async def halt_ends_bursts_and_writes_nothing(dut):
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     ram = memory(bench)
     ram.latency = 10
     beats = bench.params["burst"] * bench.params["outstanding"] + 900
@@ -230,7 +230,7 @@ async def halt_ends_bursts_and_writes_nothing(dut):
 
 @cocotb.test()
 async def cycles_equal_the_formula(dut):
-    bench = await Bench.start(dut, noise=100)
+    bench = await Bench.start(dut)
     ram = memory(bench)
     burst, outstanding = bench.params["burst"], bench.params["outstanding"]
     ram.base = base = BASES[1]
