@@ -2,6 +2,7 @@
 registers and of the memory that are not ours."""
 
 import logging
+from itertools import cycle
 
 import cocotb
 import numpy as np
@@ -78,9 +79,13 @@ async def requests_and_garbage(dut):
     ends = {registers.write_if: "aw w b", registers.read_if: "ar r", memory.read_if: "ar r"}
     for end, names in ends.items():
         for name in names.split():
-            # Either side waits for the other now and then; a write of an image must be quick.
+            # Either side waits for the other now and then.
             pauses = iter(lambda: bool(rng.random() < 0.3), None)
             getattr(end, f"{name}_channel").set_pause_generator(pauses)
+    for name in ("aw", "w", "b"):
+        # Less than a byte of the line takes.
+        memory_writes = getattr(memory.write_if, f"{name}_channel")
+        memory_writes.set_pause_generator(cycle((True, False)))
 
     def put(name, **fields):
         for offset, word in zip(find_register(name).offsets, pack(name, **fields), strict=True):
