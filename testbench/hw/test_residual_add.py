@@ -54,6 +54,10 @@ async def each_clamped_value_counts_once(dut):
     for beats in range(1, 6):
         await bench.run({"i": {"residual": least, "branch": least}}, {"o": 1})
         bench.compare(f"saturated after {beats}", bench.get("saturated"), beats * lanes)
+    # As many as the counter's upper half needs.
+    more = np.full((20_000, lanes), EXTREMES[0])
+    await bench.run({"i": {"residual": more, "branch": more}}, {"o": len(more)})
+    bench.compare("saturated at last", bench.get("saturated"), (beats + len(more)) * lanes)
 
 
 @pytest.mark.parametrize("lanes", [1, 4, 16])
