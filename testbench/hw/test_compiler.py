@@ -17,14 +17,12 @@ from rootshift.artifact import Artifact
 from rootshift.buffers import CodeTensor, PatchGrid, place, plan_codes, tiled
 from rootshift.config import AcceleratorConfig
 from rootshift.errors import ConfigError, ProgramError
-from rootshift.footprint import Region, Space
 from rootshift.formats import RESIDUAL_WIDTH
 from rootshift.hw.compiler.bands import plan_bands
 from rootshift.hw.compiler.emitter import Emitter
-from rootshift.hw.compiler.hazards import Tracker
 from rootshift.hw.compiler.lower import side_by_side
 from rootshift.hw.compiler.packing import Columns, pack_layernorm, pack_parameters, pack_tiles
-from rootshift.isa import COMMAND_BYTES, Unit
+from rootshift.isa import COMMAND_BYTES
 from rootshift.operator_base import Operator
 from rootshift.operators import GeluTable
 
@@ -228,78 +226,6 @@ def test_bands_cover_the_image_and_fit(
         for one, other in pairwise(bands):
             low, high = sorted([one, other], key=lambda band: band.base)
             assert low.base + low.down * grid.row_words <= high.base
-
-
-class TestTracker:
-    def tracker(self) -> Tracker:
-        return Tracker({Space.CODES: 64, Space.RESIDUAL: 8})
-
-    def test_reader_waits_for_the_last_writer(self) -> None:
-        tracker = self.tracker()
-        for base in (0, 8, 16):
-            tracker.add("w", Unit.STORE, writes=[Region(Space.CODES, base, 8)])
-        _, waits = tracker.add("r", Unit.GEMM, [Region(Space.CODES, 6, 4)])
-        assert waits == {Unit.STORE: 2}
-
-    def test_runs_with_gaps(self) -> None:
-        tracker = self.tracker()
-        tracker.add("w", Unit.STORE, writes=[Region(Space.CODES, 0, 2, 8, 4)])
-        _, waits = tracker.add("r", Unit.GEMM, [Region(Space.CODES, 2, 6, 8, 4)])
-        assert waits == {}
-        _, waits = tracker.add("r", Unit.WEIGHTS, [Region(Space.CODES, 24, 1)])
-        assert waits == {Unit.STORE: 1}
-
-    def test_writer_waits_for_readers_and_writers(self) -> None:
-        tracker, words = self.tracker(), [Region(Space.CODES, 0, 4)]
-        tracker.add("w", Unit.PATCHIFY, writes=words)
-        tracker.add("r", Unit.GEMM, words)
-        # The reader has waited for the writer.
-        assert tracker.add("x", Unit.LAYERNORM, writes=words)[1] == {Unit.GEMM: 1}
-
-    def test_what_a_unit_has_waited_for_is_known(self) -> None:
-        tracker, words = self.tracker(), [Region(Space.CODES, 0, 4)]
-        tracker.add("w", Unit.STORE, writes=words)
-        assert tracker.add("r", Unit.GEMM, words)[1] == {Unit.STORE: 1}
-        assert tracker.add("r", Unit.GEMM, words)[1] == {}
-
-    def test_a_fed_command_ends_after_its_feed(self) -> None:
-        tracker, words = self.tracker(), [Region(Space.CODES, 0, 4)]
-        event, _ = tracker.add("r", Unit.GEMM, words)
-        tracker.add("s", Unit.STORE, writes=[Region(Space.CODES, 8, 4)], fed_by=event)
-        tracker.add("n", Unit.LAYERNORM, [Region(Space.CODES, 8, 4)])
-        assert tracker.add("w", Unit.LAYERNORM, writes=words)[1] == {}
-
-    def test_a_command_that_a_stream_drives_begins_after_its_feed(self) -> None:
-        for driven, waits in ((True, {}), (False, {Unit.LAYERNORM: 1})):
-            tracker, words = self.tracker(), [Region(Space.CODES, 0, 4)]
-            tracker.add("n", Unit.LAYERNORM, writes=words)
-            event, _ = tracker.add("r", Unit.GEMM, words)
-            fed = tracker.add(
-                "s", Unit.STORE, writes=words[:0], reads=words, fed_by=event, driven=driven
-            )
-            assert fed[1] == waits
-
-    def test_buffers_are_apart(self) -> None:
-        tracker = self.tracker()
-        tracker.add("w", Unit.STORE, writes=[Region(Space.CODES, 0, 4)])
-        assert tracker.add("r", Unit.LAYERNORM, [Region(Space.RESIDUAL, 0, 4)])[1] == {}
-
-    def test_what_cannot_be_said_is_an_error(self) -> None:
-        tracker, words = self.tracker(), [Region(Space.CODES, 0, 4)]
-        for unit in (Unit.GEMM, Unit.ATTENTION, Unit.WEIGHTS):
-            tracker.add("r", unit, words)
-        with pytest.raises(
-            ProgramError, match="x: internal error: waits for WEIGHTS, GEMM, ATTENTION, more than 2"
-        ):
-            tracker.add("x", Unit.STORE, writes=words)
-        with pytest.raises(ProgramError, match="code buffer must hold 65 words for y, not 64"):
-            tracker.add("y", Unit.STORE, writes=[Region(Space.CODES, 61, 4)])
-
-    def test_a_command_cannot_wait_for_its_feed(self) -> None:
-        tracker, words = self.tracker(), [Region(Space.CODES, 0, 4)]
-        event, _ = tracker.add("r", Unit.GEMM, words)
-        with pytest.raises(ProgramError, match="z: internal error: waits for GEMM, its feed"):
-            tracker.add("z", Unit.STORE, [], words, fed_by=event)
 
 
 def test_a_command_beyond_a_buffer_is_named() -> None:

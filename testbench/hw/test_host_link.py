@@ -87,6 +87,17 @@ async def requests_and_garbage(dut):
         memory_writes = getattr(memory.write_if, f"{name}_channel")
         memory_writes.set_pause_generator(cycle((True, False)))
 
+    async def stay_inside():
+        """The models would take an address beyond them for one within."""
+        while True:
+            await FallingEdge(dut.clk)
+            for bus, size in (("m_axi", 1 << 16), ("m_axil", 4096)):
+                for way in ("aw", "ar"):
+                    if bench.get(f"{bus}__{way}valid"):
+                        assert bench.get(f"{bus}__{way}addr") < size, bus
+
+    cocotb.start_soon(stay_inside())
+
     def put(name, **fields):
         for offset, word in zip(find_register(name).offsets, pack(name, **fields), strict=True):
             registers.write_dword(offset, word)
