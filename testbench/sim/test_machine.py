@@ -112,6 +112,20 @@ def test_norms_beside_the_products_before(case: str, norm_bands: int) -> None:
     compare(artifact, program, pixels, rng, AMPLE)
 
 
+def test_a_table_of_any_entries() -> None:
+    """What it gives for fill channels is taken out of the next product."""
+    rng = generator(12)
+    artifact = random_artifact(rng, Size(hidden=17))
+    table = artifact["block0.gelu"]
+    entries = rng.permutation(256).astype(np.uint8) % (1 << table.width)
+    any_table = replace(table, table=entries)
+    operators = tuple(any_table if op is table else op for op in artifact.operators)
+    artifact = replace(artifact, operators=operators)
+    config = replace(AcceleratorConfig.for_artifact(artifact, "4x4"), lanes=4)
+    program = compile_program(artifact, config)
+    compare(artifact, program, random_pixels(rng, artifact, 1))
+
+
 def test_of_a_long_product_only_the_last_groups_go_in_bands() -> None:
     rng = generator(11)
     size = Size(width=24, hidden=600, depth=2)
@@ -152,7 +166,8 @@ def test_fill_behind_a_table_is_made_up_for() -> None:
         replace(op, table=table) if op.name == "block0.gelu" else op for op in artifact.operators
     )
     artifact = replace(artifact, operators=operators)
-    program = compile_program(artifact, AcceleratorConfig.for_artifact(artifact, "4x4"))
+    config = replace(AcceleratorConfig.for_artifact(artifact, "4x4"), lanes=4)
+    program = compile_program(artifact, config)
     compare(artifact, program, random_pixels(rng, artifact, 1))
 
 
