@@ -17,7 +17,7 @@ from rootshift.artifact import Artifact
 from rootshift.buffers import CodeTensor, PatchGrid, place, plan_codes, tiled
 from rootshift.config import AcceleratorConfig
 from rootshift.errors import ConfigError, ProgramError
-from rootshift.formats import RESIDUAL_WIDTH
+from rootshift.formats import GELU_INDEX_WIDTH, RESIDUAL_WIDTH
 from rootshift.hw.compiler.bands import plan_bands
 from rootshift.hw.compiler.emitter import Emitter
 from rootshift.hw.compiler.lower import side_by_side
@@ -345,6 +345,25 @@ class TestRefusals:
             "not gelu_table second, gelu_table block0.gelu"
         )
         self.refused(with_operator(artifact, extra, "block0.gelu"), re.escape(message))
+
+    def test_a_table_before_scores(self) -> None:
+        """Fill channels of a head would have its first entry."""
+        artifact = model(Size(width=18, heads=3))
+        query, table = artifact["block0.q"], artifact["block0.gelu"]
+        found = []
+        for op in artifact.operators:
+            if op is query:
+                found.append(replace(query, name="raw", width=GELU_INDEX_WIDTH))
+                found.append(
+                    replace(table, name=query.name, inputs=("raw",), table=table.table | 1)
+                )
+            else:
+                found.append(op)
+        message = (
+            "block0.scores: input block0.q must have 0 in its fill channels, "
+            "so it cannot come from a table"
+        )
+        self.refused(replace(artifact, operators=tuple(found)), message, lanes=4)
 
     def test_a_table_of_other_codes(self) -> None:
         artifact = model()

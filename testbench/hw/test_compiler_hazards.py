@@ -86,3 +86,12 @@ def test_a_command_cannot_wait_for_its_feed() -> None:
     event, _ = tracker.add("r", Unit.GEMM, words)
     with pytest.raises(ProgramError, match="z: internal error: waits for GEMM, its feed"):
         tracker.add("z", Unit.STORE, [], words, fed_by=event)
+
+
+def test_commands_that_cannot_be_counted() -> None:
+    tracker = make()
+    tracker.add("f", Unit.FETCH)
+    tracker.events[Unit.FETCH] *= 65535
+    message = "g: commands of FETCH must be fewer than 65536"
+    with pytest.raises(ProgramError, match=message):
+        tracker.add("g", Unit.FETCH)
