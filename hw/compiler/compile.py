@@ -11,7 +11,7 @@ from ...isa import COUNT_WIDTH
 from ...operators import Log2Softmax
 from ...program import Program
 from .emitter import Emitter
-from .graph import Step, steps_of
+from .graph import Patches, Step, steps_of
 from .lower import Lowering
 
 
@@ -49,8 +49,10 @@ def compile_program(
     shape = artifact.preprocessing.shape
     classes = list(artifact.shapes().values())[-1][-1]
     emitter = Emitter(config, images, prod(shape), classes)
-    # Nothing but patches is made of pixels.
-    lowering = Lowering(artifact, config, emitter, batch, steps[0], norm_bands)
+    first = steps[0]
+    if not isinstance(first, Patches):
+        raise ProgramError(f"{first.operators()[0].name}: the first operator must be a patchify")
+    lowering = Lowering(artifact, config, emitter, batch, first, norm_bands)
     bands = lowering.bands
     config.check_fits(artifact, batch)
     ahead, split = range(bands.ahead), _split(artifact, steps, lowering)
@@ -86,7 +88,7 @@ def _split(artifact: Artifact, steps: list[Step], lowering: Lowering) -> int:
     if any(plan.tensors[name].end >= free for name in plan.body):
         return len(steps)
     late = (at for at, step in enumerate(steps) if place[step.operators()[0].name] >= free)
-    return next(late)
+    return next(late, len(steps))
 
 
 def _check_widths(artifact: Artifact, config: AcceleratorConfig) -> None:

@@ -182,8 +182,8 @@ class _Extra:
             raise ConfigError(f"residual_depth must be {depth + used - self.base}, not {depth}")
         self.filled = False
         # The table that is loaded already, or will be.
-        self.table = _fetches(commands, Destination.GELU_TABLE)
-        self.positions = _fetches(commands, Destination.EMBED)
+        self.table = _first_fetch(commands, Destination.GELU_TABLE)
+        self.positions = _first_fetch(commands, Destination.EMBED)
 
     def insert(self, commands: list[Node], rng: np.random.Generator) -> list[Node]:
         """The commands with others between them."""
@@ -235,7 +235,7 @@ def _goes_to(fetch: Command, destination: Destination) -> bool:
     return fetch["destination"] == destination
 
 
-def _fetches(commands: Iterable[Command], destination: Destination) -> Command:
+def _first_fetch(commands: Iterable[Command], destination: Destination) -> Command:
     """The first FETCH to a destination."""
     fetches = (command for command in commands if command.name == "FETCH")
     return next(command for command in fetches if _goes_to(command, destination))

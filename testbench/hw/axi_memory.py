@@ -9,6 +9,8 @@ import random
 from collections import deque
 from typing import Any
 
+import numpy as np
+
 from .harness import Bench
 from .patterns import pattern
 from .streams import DEPOSIT, Checker, ProtocolError
@@ -18,6 +20,8 @@ ADDR_WIDTH = 40
 BASES = (0xFF_FFFF_8000, 0x55_5554_8000, 0xAA_AAAB_0000)
 """Where a memory may lie: over the top of the addresses, and at each value of their bits."""
 INCR = 0b01
+MOVER_SIZE = 1 << 16
+"""Bytes of the memory of a data mover's bench."""
 NORMAL = 0b0011
 """Normal memory, non-cacheable and bufferable."""
 NOISE = {"r": {"rdata": -1, "rresp": 0b11, "rlast": 1}, "b": {"bresp": 0b11}}
@@ -317,3 +321,13 @@ class AxiMemory:
     def _must(self, true: bool, channel: str, what: str) -> None:
         if not true:
             raise ProtocolError(f"{channel} in cycle {self.cycle}: {what}")
+
+
+def mover_memory(bench: Bench) -> AxiMemory:
+    """The memory of a data mover's bench: random bytes, behind the bus of its parameters."""
+    params = bench.params
+    contents = np.random.default_rng(params["seed"]).bytes(MOVER_SIZE)
+    limits = {"burst": params["burst"], "outstanding": params["outstanding"]}
+    return AxiMemory(
+        bench, "m_axi", data_width=params["data_width"], base=BASES[0], contents=contents, **limits
+    )

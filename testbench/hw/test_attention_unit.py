@@ -14,10 +14,9 @@ from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.command_beats import Watch, alternate_bits, command_beats, name_operands
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
-from rootshift.testbench.hw.word_server import WordServer
+from rootshift.testbench.hw.word_server import ADDRESSES, WordServer
 
 WORDS = 1 << 11
-ADDRESSES = 1 << WORD_ADDRESS_WIDTH
 MOST = {name: place[1].range[1] for name, place in BY_NAME["ATTENTION"].places.items()}
 Order = dict[str, int]
 

@@ -14,12 +14,11 @@ from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.command_beats import Watch, alternate_bits, command_beats, name_operands
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
-from rootshift.testbench.hw.word_server import WordServer
+from rootshift.testbench.hw.word_server import ADDRESSES, WordServer
 
 WORDS = 1 << 10
 BLOCK = 32
 """Words of one kind: a row of any size."""
-ADDRESSES = 1 << WORD_ADDRESS_WIDTH
 MOST = {name: place[1].range[1] for name, place in BY_NAME["LAYERNORM"].places.items()}
 Order = dict[str, int]
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from rootshift.hw.mean_pool import MeanPool
-from rootshift.isa import WORD_ADDRESS_WIDTH
 from rootshift.latency import word_buffer
 from rootshift.sim.golden.residual_add import pool
 from rootshift.testbench.hw import layout
@@ -13,11 +12,10 @@ from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.command_beats import Watch, alternate_bits
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
-from rootshift.testbench.hw.word_server import WordServer
+from rootshift.testbench.hw.word_server import ADDRESSES, WordServer
 from rootshift.testbench.seeds import SEED
 
 WORDS = 3 << 12
-ADDRESSES = 1 << WORD_ADDRESS_WIDTH
 EXTREMES = (-(1 << 15), (1 << 15) - 1, -1)
 FACTORS = ((0, 1), (3, 8), (9, 37), (15, 1 << 15), (16, 65535), (23, 42563), (47, 65535), (0, 0))
 """Shifts with multipliers that they allow, below and above the 16 bits of a multiplier."""

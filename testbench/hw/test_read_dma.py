@@ -13,29 +13,21 @@ from rootshift.hw.read_dma import ReadDma
 from rootshift.testbench.hw.axi_memory import (
     ADDR_WIDTH,
     BASES,
+    MOVER_SIZE,
     AxiMemory,
     beats_to_page_end,
     bursts_of,
+    mover_memory,
 )
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.command_beats import Watch, at_work
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 
-SIZE = 1 << 16
 BEATS_WIDTH = 12
 EXOKAY = 1
 """A response that is no error, though nobody asks for it."""
 FIELDS = ("data", "tag", "last", "error")
-
-
-def memory(bench: Bench) -> AxiMemory:
-    params = bench.params
-    contents = np.random.default_rng(params["seed"]).bytes(SIZE)
-    limits = {"burst": params["burst"], "outstanding": params["outstanding"]}
-    return AxiMemory(
-        bench, "m_axi", data_width=params["data_width"], base=BASES[0], contents=contents, **limits
-    )
 
 
 def commands(
@@ -44,7 +36,7 @@ def commands(
     """(address, beats, tag): single beats, runs across 4 KiB boundaries, long runs, the ends."""
     base, bytes_ = memory.base, memory.bytes
     page_beats = PAGE // bytes_
-    chosen = [(0, 3), (SIZE - bytes_, 1), (PAGE - bytes_, 2)]
+    chosen = [(0, 3), (MOVER_SIZE - bytes_, 1), (PAGE - bytes_, 2)]
     while len(chosen) < count:
         some = (1, 2, rng.randint(1, 8), rng.randint(1, 40), rng.randint(1, page_beats // 2))
         beats = min(rng.choice(some), longest)
@@ -115,7 +107,7 @@ async def transfer(bench: Bench, memory: AxiMemory, what: str, orders: list, **p
 @cocotb.test()
 async def data_equal_memory(dut):
     bench = await Bench.start(dut)
-    ram = memory(bench)
+    ram = mover_memory(bench)
     rng = random.Random(bench.params["seed"])
     for run, (idle, pressure) in enumerate(PAIRS):
         await bench.disturb(seed=run)
@@ -132,7 +124,7 @@ async def data_equal_memory(dut):
 @cocotb.test()
 async def failures_end_in_zeros(dut):
     bench = await Bench.start(dut)
-    ram = memory(bench)
+    ram = mover_memory(bench)
     rng = random.Random(bench.params["seed"] + 1)
     for run in range(16):
         idle, pressure = PAIRS[run % len(PAIRS)]
@@ -168,7 +160,7 @@ async def failures_end_in_zeros(dut):
 @cocotb.test()
 async def halt_stops_asking_and_ends_the_stream(dut):
     bench = await Bench.start(dut)
-    ram = memory(bench)
+    ram = mover_memory(bench)
     ram.latency = 10
     beats = bench.params["burst"] * bench.params["outstanding"] + 900
     expected, _, _ = model(ram, [(ram.base, beats, 5)])
@@ -206,7 +198,7 @@ async def halt_stops_asking_and_ends_the_stream(dut):
 @cocotb.test()
 async def cycles_equal_the_formula(dut):
     bench = await Bench.start(dut)
-    ram = memory(bench)
+    ram = mover_memory(bench)
     burst, outstanding = bench.params["burst"], bench.params["outstanding"]
     base, gapless = ram.base, 0
     for latency in (1, 2, 7, 30):

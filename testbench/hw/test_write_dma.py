@@ -13,33 +13,25 @@ from rootshift.hw.write_dma import WriteDma
 from rootshift.testbench.hw.axi_memory import (
     ADDR_WIDTH,
     BASES,
+    MOVER_SIZE,
     AxiMemory,
     beats_to_page_end,
     bursts_of,
+    mover_memory,
 )
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.command_beats import Watch, at_work
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 
-SIZE = 1 << 16
 BEATS_WIDTH = 12
 ORDERS = ("any", "address", "data")
-
-
-def memory(bench: Bench) -> AxiMemory:
-    params = bench.params
-    contents = np.random.default_rng(params["seed"]).bytes(SIZE)
-    limits = {"burst": params["burst"], "outstanding": params["outstanding"]}
-    return AxiMemory(
-        bench, "m_axi", data_width=params["data_width"], base=BASES[0], contents=contents, **limits
-    )
 
 
 def commands(rng: random.Random, ram: AxiMemory, count: int) -> list[tuple[int, int, int, int]]:
     """(address, beats, last_bytes, tag), apart in memory: one per page, running into the next."""
     base, bytes_ = ram.base, ram.bytes
-    orders = [(base, 3), (base + SIZE - bytes_, 1)]
+    orders = [(base, 3), (base + MOVER_SIZE - bytes_, 1)]
     for page in range(1, count - 1):
         beats = rng.choice((1, 2, rng.randint(1, 8), rng.randint(1, 40), PAGE // bytes_ // 2))
         left = (rng.randint(1, 3), beats_to_page_end(rng, bytes_), rng.randint(100, 256))
@@ -118,7 +110,7 @@ async def transfer(bench: Bench, ram: AxiMemory, what: str, orders: list, **patt
 @cocotb.test()
 async def memory_equals_model(dut):
     bench = await Bench.start(dut)
-    ram = memory(bench)
+    ram = mover_memory(bench)
     rng = random.Random(bench.params["seed"])
     for run, (idle, pressure) in enumerate(PAIRS):
         await bench.disturb(seed=run)
@@ -136,7 +128,7 @@ async def memory_equals_model(dut):
 @cocotb.test()
 async def failures_are_told(dut):
     bench = await Bench.start(dut)
-    ram = memory(bench)
+    ram = mover_memory(bench)
     rng = random.Random(bench.params["seed"] + 1)
     for run in range(12):
         idle, pressure = PAIRS[run % len(PAIRS)]
@@ -176,7 +168,7 @@ async def failures_are_told(dut):
             asked = sum(beats for _, _, beats in ram.bursts)
             bench.compare("asked for", asked, sum(beats for _, beats, *_ in orders[:at]))
         bench.compare("address", bench.get("address"), bad)
-        claimed = np.zeros(SIZE, bool)
+        claimed = np.zeros(MOVER_SIZE, bool)
         for number, (start, length, *_) in enumerate(orders):
             piece = slice(ram.place(start), ram.place(start) + length * ram.bytes)
             claimed[piece] = True
@@ -193,10 +185,10 @@ async def failures_are_told(dut):
 @cocotb.test()
 async def halt_ends_bursts_and_writes_nothing(dut):
     bench = await Bench.start(dut)
-    ram = memory(bench)
+    ram = mover_memory(bench)
     ram.latency = 10
     beats = bench.params["burst"] * bench.params["outstanding"] + 900
-    orders = [(ram.base, beats, 0, 5), ((ram.base + SIZE // 2) % ram.space, 5, 0, 6)]
+    orders = [(ram.base, beats, 0, 5), ((ram.base + MOVER_SIZE // 2) % ram.space, 5, 0, 6)]
     values = draw(random.Random(bench.params["seed"]), orders, ram.bytes)
     seen = {}
 
@@ -231,7 +223,7 @@ async def halt_ends_bursts_and_writes_nothing(dut):
 @cocotb.test()
 async def cycles_equal_the_formula(dut):
     bench = await Bench.start(dut)
-    ram = memory(bench)
+    ram = mover_memory(bench)
     burst, outstanding = bench.params["burst"], bench.params["outstanding"]
     ram.base = base = BASES[1]
     gapless = 0

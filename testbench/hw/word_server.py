@@ -6,11 +6,15 @@ from collections.abc import Sequence
 import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
 
+from rootshift.isa import WORD_ADDRESS_WIDTH
 from rootshift.latency import word_buffer, words_waiting
 
 from .harness import Bench
 from .patterns import pattern
 from .streams import Checker, ProtocolError, Wires
+
+ADDRESSES = 1 << WORD_ADDRESS_WIDTH
+"""As many words as a command can name."""
 
 
 class WordServer:
