@@ -7,7 +7,7 @@ from math import gcd
 import numpy as np
 
 from ...artifact import Artifact
-from ...buffers import CodeTensor, tiled
+from ...buffers import CodeTensor
 from ...config import AcceleratorConfig
 from ...formats import code_max
 from ...isa import Destination, Mode
@@ -61,8 +61,7 @@ class Lowering(Products):
     def row_stride(self, stream: str) -> int:
         """Words between rows of a stream: a pooled row lies where its image's first one lay."""
         tokens, channels = self.artifact.shapes()[self.views.front.get(stream, stream)]
-        apart = self.stream_tokens // tokens if self.batch > 1 else 1
-        return apart * self.chunks(channels)
+        return self.stream_tokens // tokens * self.chunks(channels)
 
     def steps(self, steps: Sequence[Step], image: int) -> None:
         """The commands of steps that follow each other."""
@@ -219,7 +218,7 @@ class Lowering(Products):
     def layer(self, step: Product, image: int, norm: Norm | None) -> None:
         """A product of code tensors, through its table where it has one."""
         gemm, emitter = step.gemm, self.emitter
-        outputs, shift = tiled(len(gemm.weight), 1, 1), 0
+        outputs, shift = np.arange(len(gemm.weight), dtype=np.int32), 0
         if gemm is self.artifact.operators[-1]:
             self.logits(gemm, outputs, image)
             return

@@ -52,14 +52,12 @@ class Products:
         self.base = {name: self.free + at for name, at in self.plan.tail.items()}
         self.base |= self.plan.body
         # The tail's words lie behind the body's.
-        ends = {name: at + self.plan.tail_words for name, at in self.plan.body.items()}
-        ends |= {name: self.plan.body_words + at for name, at in self.plan.tail.items()}
-        ends = {name: at + self.plan.tensors[name].words for name, at in ends.items()}
-        highest = max(ends, key=lambda name: ends[name])
-        if ends[highest] > config.code_depth:
+        words = self.plan.body_words + self.plan.tail_words
+        if words > config.code_depth:
+            lowest = self.plan.body or self.plan.tail
+            highest = max(lowest, key=lambda name: lowest[name] + self.plan.tensors[name].words)
             raise ProgramError(
-                f"code buffer must hold {ends[highest]} words for {highest}, "
-                f"not {config.code_depth}"
+                f"code buffer must hold {words} words for {highest}, not {config.code_depth}"
             )
 
     def chunks(self, channels: int) -> int:

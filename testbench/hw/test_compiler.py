@@ -18,6 +18,7 @@ from rootshift.buffers import CodeTensor, PatchGrid, place, plan_codes, tiled
 from rootshift.config import AcceleratorConfig
 from rootshift.errors import ConfigError, ProgramError
 from rootshift.formats import GELU_INDEX_WIDTH, RESIDUAL_WIDTH
+from rootshift.hw.compiler import compile
 from rootshift.hw.compiler.bands import plan_bands
 from rootshift.hw.compiler.emitter import Emitter
 from rootshift.hw.compiler.lower import side_by_side
@@ -128,6 +129,11 @@ class TestLayout:
             n for n, p in enumerate(program.commands) if p.operators == ("head",) and p.image == 0
         )
         assert names.index(("PATCHIFY", 1)) < head
+
+    def test_next_images_are_cut_while_rows_are_averaged(self) -> None:
+        program = built(model(Size(prefix=0, pool="avg")), images=2)
+        names = [(p.command.name, p.image) for p in program.commands]
+        assert names.index(("PATCHIFY", 1)) < names.index(("POOL", 0))
 
     def test_rows_are_normalized_while_others_are_made(self) -> None:
         program = built(model(Size(image=(16, 8, 1), prefix=0)), norm_bands=4)
@@ -300,6 +306,12 @@ class TestRefusals:
         )
         self.refused(model(), message, images=6000, batch=2)
 
+    def test_as_many_commands_as_can_be_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(compile, "COUNT_WIDTH", 6)
+        assert built(model(), images=3).images == 3
+        message = r"images must be at most 3, with 16 commands of FETCH each, not 4"
+        self.refused(model(), message, images=4)
+
     @pytest.mark.parametrize(
         ("name", "changes", "message"),
         [
@@ -333,6 +345,15 @@ class TestRefusals:
             replace(op, **changes) if op.name == name else op for op in artifact.operators
         )
         self.refused(replace(artifact, operators=operators), re.escape(message))
+
+    def test_a_stream_after_its_mean(self) -> None:
+        """Row 0 is the mean's by then."""
+        artifact = model(Size(pool="avg"))
+        block = {name: replace(artifact[f"block0.{name}"], name=name) for name in ("proj", "add1")}
+        changed = replace(block["add1"], inputs=("block0.add2", "proj"))
+        message = "add1: input block0.add2 must be the residual stream, pool, at this step"
+        with_proj = with_operator(artifact, block["proj"], "norm")
+        self.refused(with_operator(with_proj, changed, "norm"), message)
 
     def test_a_table_beside_other_readers(self) -> None:
         artifact = model()
