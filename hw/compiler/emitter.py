@@ -64,12 +64,11 @@ class Emitter:
         operands: dict[str, int],
         *,
         fed_by: Event | None = None,
-        driven: bool = False,
         segment: str | None = None,
         **placed: Any,
     ) -> Event:
-        """Append a command; `fed_by` and `driven` are `Tracker.add`'s, `placed` the fields of
-        `Placed`, and the offset counts from the beginning of `segment`."""
+        """Append a command; `fed_by` is `Tracker.add`'s, `placed` the fields of `Placed`, and the
+        offset counts from the beginning of `segment`."""
         who = ", ".join((name, *placed.get("operators", ())))
         unplaced = Command(name, operands)
         words = footprint(unplaced, self.config)
@@ -79,7 +78,6 @@ class Emitter:
             words.reads,
             words.writes,
             fed_by=fed_by,
-            driven=driven,
         )
         self.pending.append(Pending(name, operands, after, segment, placed))
         return event

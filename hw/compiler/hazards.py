@@ -14,12 +14,11 @@ from ...isa import COUNT_WIDTH, WAITS, Unit
 @dataclass(frozen=True)
 class Event:
     """A command of the program as others see it: its unit, its number there (from 1), and how many
-    commands of every unit have finished when it starts and when it has finished; `fed_by` is the
-    command whose stream it consumes."""
+    commands of every unit have finished when it has finished; `fed_by` is the command whose stream
+    it consumes."""
 
     unit: Unit
     number: int
-    start: np.ndarray
     finish: np.ndarray
     fed_by: "Event | None" = None
 
@@ -53,13 +52,11 @@ class Tracker:
         writes: Sequence[Region] = (),
         *,
         fed_by: Event | None = None,
-        driven: bool = False,
     ) -> tuple[Event, dict[Unit, int]]:
         """The next command of the program: its event and what it waits for.
 
         Parameters: `name` for messages; `fed_by`, the command whose stream this one consumes to the
-        end, so that it has finished when this one has; `driven` where this one touches nothing
-        before that stream arrives.
+        end, so that it has finished when this one has.
         Raises: ProgramError where a region lies beyond its buffer, where two waits are too few, or
         where a command would wait for the one that feeds it.
         """
@@ -69,17 +66,15 @@ class Tracker:
             raise ProgramError(
                 f"{name}: commands of {unit.name} must be fewer than {1 << COUNT_WIDTH}"
             )
-        known = events[-1].finish.copy() if events else np.zeros(len(Unit), np.int64)
-        sure = np.maximum(known, fed_by.start) if fed_by and driven else known
+        known = events[-1].finish if events else np.zeros(len(Unit), np.int64)
         need = self._need(name, reads, writes)
         need[unit] = 0
-        waits = self._waits(name, {Unit(u): int(need[u]) for u in np.flatnonzero(need > sure)})
-        start = known
-        for other, count in waits.items():
-            start = np.maximum(start, self.events[other][count - 1].finish)
-        finish = (start if fed_by is None else np.maximum(start, fed_by.finish)).copy()
+        waits = self._waits(name, {Unit(u): int(need[u]) for u in np.flatnonzero(need > known)})
+        before = [self.events[other][count - 1] for other, count in waits.items()]
+        before += [] if fed_by is None else [fed_by]
+        finish = np.maximum.reduce([known, *(event.finish for event in before)])
         finish[unit] = number
-        event = Event(unit, number, start, finish, fed_by)
+        event = Event(unit, number, finish, fed_by)
         for feeder in event.feeders():
             if waits.get(feeder.unit, 0) >= feeder.number:
                 raise ProgramError(

@@ -13,7 +13,6 @@ from ...errors import ProgramError
 from ...isa import Destination, Mode
 from ...operators import GeluTable, Gemm
 from .emitter import OUTPUT, Emitter
-from .hazards import Event
 from .packing import Columns, at_places, pack_parameters, pack_tiles
 
 
@@ -114,27 +113,17 @@ class Products:
             elif "base" in target:
                 words = first * config.lanes // config.rows
                 taken["base"] += part.token + words * target["stride"]
-            self.store(
+            emitter.command(
+                "STORE",
                 taken,
-                event,
+                fed_by=event,
+                segment=OUTPUT if target["mode"] == Mode.LOGITS else None,
                 channels=outputs[part.group * config.cols :],
                 token=token + part.token,
                 **placed,
             )
             if then is not None:
                 then(number)
-
-    def store(self, operands: dict[str, int], event: Event, **placed: Any) -> None:
-        """STORE, fed by the GEMM `event`."""
-        mode = operands["mode"]
-        self.emitter.command(
-            "STORE",
-            operands,
-            fed_by=event,
-            driven=mode != Mode.RESIDUAL,
-            segment=OUTPUT if mode == Mode.LOGITS else None,
-            **placed,
-        )
 
     def weights(
         self,

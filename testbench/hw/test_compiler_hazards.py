@@ -52,17 +52,6 @@ def test_a_fed_command_ends_after_its_feed() -> None:
     assert tracker.add("w", Unit.LAYERNORM, writes=words)[1] == {}
 
 
-def test_a_command_that_a_stream_drives_begins_after_its_feed() -> None:
-    for driven, waits in ((True, {}), (False, {Unit.LAYERNORM: 1})):
-        tracker, words = make(), [Region(Space.CODES, 0, 4)]
-        tracker.add("n", Unit.LAYERNORM, writes=words)
-        event, _ = tracker.add("r", Unit.GEMM, words)
-        fed = tracker.add(
-            "s", Unit.STORE, writes=words[:0], reads=words, fed_by=event, driven=driven
-        )
-        assert fed[1] == waits
-
-
 def test_buffers_are_apart() -> None:
     tracker = make()
     tracker.add("w", Unit.STORE, writes=[Region(Space.CODES, 0, 4)])
@@ -86,6 +75,14 @@ def test_a_command_cannot_wait_for_its_feed() -> None:
     event, _ = tracker.add("r", Unit.GEMM, words)
     with pytest.raises(ProgramError, match="z: internal error: waits for GEMM, its feed"):
         tracker.add("z", Unit.STORE, [], words, fed_by=event)
+
+
+def test_a_command_cannot_wait_for_what_feeds_its_feed() -> None:
+    tracker, words = make(), [Region(Space.CODES, 0, 4)]
+    first, _ = tracker.add("r", Unit.WEIGHTS, words)
+    second, _ = tracker.add("s", Unit.GEMM, fed_by=first)
+    with pytest.raises(ProgramError, match="z: internal error: waits for WEIGHTS, its feed"):
+        tracker.add("z", Unit.STORE, [], words, fed_by=second)
 
 
 def test_commands_that_cannot_be_counted() -> None:

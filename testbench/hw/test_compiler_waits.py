@@ -4,7 +4,6 @@ import pytest
 
 from rootshift.config import AcceleratorConfig
 from rootshift.footprint import Region, Space, footprint
-from rootshift.isa import Mode
 from rootshift.program import Program
 
 from ..accelerator.reordered import Node, nodes
@@ -24,8 +23,7 @@ class Order:
     """What has ended when each command of a program touches its words, as sets in bits.
 
     Commands of a unit follow each other; one starts when those that it waits for have ended, and
-    ends behind the ones that stream to it. A STORE to the code buffer or to memory has nothing to
-    write before the GEMM that feeds it has started.
+    ends behind the ones that stream to it.
     """
 
     def __init__(self, program: Program) -> None:
@@ -47,9 +45,7 @@ class Order:
             feeders = [n for n in node.beside if n in end]
             end[node] = start[node] | union(end[n] for n in feeders) | 1 << self.place[node]
             last[node.unit] = node
-            driven = node.command.name == "STORE" and node.command["mode"] != Mode.RESIDUAL
-            sure = start[node] | (union(start[n] for n in feeders) if driven else 0)
-            if self.needs[node] & ~sure:
+            if self.needs[node] & ~start[node]:
                 early.add(node)
         return early
 
