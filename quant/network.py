@@ -30,6 +30,15 @@ PIXELS = "pixels"
 MODES = ("integer", "reference")
 
 
+def precision_of(mode: str) -> torch.dtype:
+    """Precision of parameters and of calibration.
+
+    Float64 in integer mode, so that the order in which a processor adds up does not reach the
+    rounded results; float32 in reference mode, as published.
+    """
+    return torch.float64 if mode == "integer" else torch.float32
+
+
 @dataclass(frozen=True)
 class FeatureMap:
     """An output of a feature extractor: the rows of `tensor` behind `prefix` ones, which lie on a
@@ -162,12 +171,18 @@ class Network:
             return PIXEL_WIDTH
         return bits.of(linear.name).weights
 
-    def prepare(self, pixels: Tensor) -> Tensor:
-        """What the patch embedding takes of uint8 pixels `[B, H, W, C]`: float32 `[B, C, H, W]`."""
-        image = pixels.permute(0, 3, 1, 2).float().contiguous()
+    @property
+    def precision(self) -> torch.dtype:
+        """`precision_of` its mode."""
+        return precision_of(self.mode)
+
+    def prepare(self, pixels: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
+        """What the patch embedding takes of uint8 pixels `[B, H, W, C]`: `[B, C, H, W]` in the
+        precision that everything behind it is then computed in."""
+        image = pixels.permute(0, 3, 1, 2).to(precision).contiguous()
         if self.mode == "integer":
             return image
-        mean, std = self.mean.float()[:, None, None], self.std.float()[:, None, None]
+        mean, std = (each.to(precision)[:, None, None] for each in (self.mean, self.std))
         return (image / 255 - mean) / std
 
     def check_pixels(self, pixels: Tensor) -> None:
@@ -199,15 +214,17 @@ class Network:
         self,
         pixels: Tensor,
         execute: Callable[[Node, list[Tensor]], Tensor] | None = None,
+        precision: torch.dtype = torch.float32,
     ) -> dict[str, Tensor]:
         """Outputs by name for uint8 pixels `[B, H, W, C]`.
 
         Parameters: `execute`, called in order with each node and its operands, gives the node's
-        tensor; the node's own forward by default, which is the float network.
+        tensor; the node's own forward by default, which is the float network. `precision`, as
+        `prepare` has it.
         Raises: TypeError or ValueError as `check_pixels` does.
         """
         self.check_pixels(pixels)
-        tensors = {PIXELS: self.prepare(pixels)}
+        tensors = {PIXELS: self.prepare(pixels, precision)}
         left = {name: len(readers) for name, readers in self.readers.items()}
         for node in self.nodes:
             operands = [tensors[name] for name in node.inputs]

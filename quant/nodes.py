@@ -32,26 +32,24 @@ class Node:
         self.sites = self.sites or (None,) * len(self.inputs)
 
     def forward(self, *operands: Tensor) -> Tensor:
-        """The tensor, in float32."""
+        """The tensor, in the precision of its operands."""
         raise NotImplementedError
 
 
 @dataclass(eq=False, kw_only=True)
 class Linear(Node):
-    """`y = x @ weight.T + bias`: `weight [N, K]`, `bias [N]`.
-
-    Parameters are float64 in integer mode, and float32 in reference mode, as published."""
+    """`y = x @ weight.T + bias`: `weight [N, K]`, `bias [N]`."""
 
     light: ClassVar[bool] = False
     weight: Tensor
     bias: Tensor
 
     def forward(self, *operands: Tensor) -> Tensor:
-        return self.apply(operands[0], self.weight.float())
+        return self.apply(operands[0], self.weight)
 
     def apply(self, x: Tensor, weight: Tensor) -> Tensor:
-        """The layer with another weight, float32 `[N, K]`."""
-        return functional.linear(x, weight, self.bias.float())
+        """The layer with another weight, `[N, K]`."""
+        return functional.linear(x, weight.to(x.dtype), self.bias.to(x.dtype))
 
     def rows(self, x: Tensor) -> Tensor:
         """Rows `[R, K]` that the weight multiplies."""
@@ -68,8 +66,9 @@ class PatchEmbedding(Linear):
 
     def apply(self, x: Tensor, weight: Tensor) -> Tensor:
         # The published code convolves, and another order of its sums would not be bit-identical.
-        weight = weight.reshape(len(weight), -1, *self.patch)
-        return functional.conv2d(x, weight, self.bias.float(), stride=self.patch).flatten(2).mT
+        weight = weight.to(x.dtype).reshape(len(weight), -1, *self.patch)
+        bias = self.bias.to(x.dtype)
+        return functional.conv2d(x, weight, bias, stride=self.patch).flatten(2).mT
 
     def rows(self, x: Tensor) -> Tensor:
         patches = functional.unfold(x, self.patch, stride=self.patch).mT
@@ -78,17 +77,16 @@ class PatchEmbedding(Linear):
 
 @dataclass(eq=False, kw_only=True)
 class LayerNorm(Node):
-    """Normalization over the last axis: `gamma [D]`, `beta [D]`, `eps` added to the variance.
-
-    Parameters are float64 in integer mode, and float32 in reference mode, as published."""
+    """Normalization over the last axis: `gamma [D]`, `beta [D]`, `eps` added to the variance."""
 
     gamma: Tensor
     beta: Tensor
     eps: float
 
     def forward(self, *operands: Tensor) -> Tensor:
-        gamma, beta = self.gamma.float(), self.beta.float()
-        return functional.layer_norm(operands[0], gamma.shape, gamma, beta, self.eps)
+        (x,) = operands
+        gamma, beta = self.gamma.to(x.dtype), self.beta.to(x.dtype)
+        return functional.layer_norm(x, gamma.shape, gamma, beta, self.eps)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -128,8 +126,9 @@ class ScoreBias(Node):
 
     def forward(self, *operands: Tensor) -> Tensor:
         apart = self.region[:, None, :] != self.region[:, :, None]
-        total = self.bias.float() - 100.0 * apart[:, None]
-        return operands[0] + total.flatten(0, 1)
+        (x,) = operands
+        total = self.bias.to(x.dtype) - 100.0 * apart[:, None]
+        return x + total.flatten(0, 1)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -185,8 +184,9 @@ class Embed(Node):
     position: Tensor
 
     def forward(self, *operands: Tensor) -> Tensor:
-        patches = operands[0] + self.position
-        return torch.cat([self.prefix.expand(len(patches), -1, -1), patches], dim=1)
+        (x,) = operands
+        prefix, position = self.prefix.to(x.dtype), self.position.to(x.dtype)
+        return torch.cat([prefix.expand(len(x), -1, -1), x + position], dim=1)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -206,7 +206,7 @@ class Gather(Node):
         index = self.index.flatten()
         rows = operands[0][:, index]
         if not self.whole:
-            rows = torch.where((index < 0)[:, None], self.fill.float(), rows)
+            rows = torch.where((index < 0)[:, None], self.fill.to(rows.dtype), rows)
         return rows.unflatten(1, tuple(self.index.shape)).flatten(2)
 
 

@@ -38,7 +38,7 @@ class UniformQuantizer:
         return 2**self.bits - 1
 
     def codes(self, x: Tensor) -> Tensor:
-        """Codes of `x` as float32, integral where `zero` is; ties round to even."""
+        """Codes of `x` in its precision, integral where `zero` is; ties round to even."""
         return torch.div(x, self.scale).round_().add_(self.zero).clamp_(0, self.top)
 
     def dequantize(self, codes: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class LogQuantizer:
         return BASES[self.base]
 
     def codes(self, x: Tensor) -> Tensor:
-        """Codes of `x` as float32; what exceeds `scale` takes code 0."""
+        """Codes of `x` in its precision; what exceeds `scale` takes code 0."""
         return (
             torch.div(x, self.scale)
             .log2_()

@@ -32,7 +32,7 @@ class Reparameterization:
 
     def apply(self, x: Tensor) -> Tensor:
         """Values in the new variables, as the folded LayerNorm gives them."""
-        return x / self.ratio.float() - self.shift.float()
+        return x / self.ratio.to(x.dtype) - self.shift.to(x.dtype)
 
     def fold(self, norm: LayerNorm, linear: Linear, moves: Iterable[Gather] = ()) -> None:
         """Change the parameters on both sides of the site, and the rows that `moves` between them

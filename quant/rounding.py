@@ -38,13 +38,14 @@ def round_by_columns(weight: Tensor, grid: UniformQuantizer, moment: Tensor) -> 
     rounded first, while there are many columns left to make up for them. Inputs that are always
     zero leave their columns at the nearest code.
     """
-    order = moment.diagonal().argsort(descending=True, stable=True)
-    left = weight[:, order].float()
+    # Rounded, so that columns of equal moments keep their order whatever a processor adds up first.
+    order = moment.diagonal().float().argsort(descending=True, stable=True)
+    left = weight[:, order]
     inverse = torch.cholesky_inverse(
         torch.linalg.cholesky(damped(moment[order][:, order], DAMPING))
     )
     # Row k of the upper factor holds what column k's error is worth to the columns after it.
-    factor = torch.linalg.cholesky(inverse, upper=True).float()
+    factor = torch.linalg.cholesky(inverse, upper=True)
 
     codes = torch.empty_like(left)
     columns = left.shape[1]
@@ -100,7 +101,7 @@ def turned(weight: Tensor, grid: UniformQuantizer, moment: Tensor) -> Tensor:
     """
     scale = grid.scale.double()
     exact = weight / scale + grid.zero
-    codes = grid.codes(weight.float()).double()
+    codes = grid.codes(weight)
     low, high = exact.floor().clamp(0, grid.top), exact.ceil().clamp(0, grid.top)
     change = (low + high - 2 * codes) * scale
     derivative = 2 * ((codes - grid.zero) * scale - weight) @ moment

@@ -39,7 +39,7 @@ def search_uniform(
     """Find the uniform quantizer of `x`.
 
     Parameters:
-        x: Tensor or Chunks, float32. Values, at least one per channel.
+        x: Tensor or Chunks. Values, at least one per channel.
         bits: int. Width of a code.
         channels: {None, "last", "first"}. One quantizer for all; one for each index of the last
             axis (activations `[..., C]`); or one for each index of the first axis (weights `[N,
@@ -67,7 +67,7 @@ def search_uniform(
     nothing = empty.all(0)
     if nothing.any():
         others = scale[0][~nothing]
-        scale[:, nothing] = others.mean() if others.numel() else 1.0
+        scale[:, nothing] = others.double().mean() if others.numel() else 1.0
         zero[:, nothing] = 0.0
 
     error = uniform_errors(rows, scale, zero, 2**bits - 1)
@@ -81,13 +81,14 @@ def search_uniform(
 def search_log(
     x: Tensor | Chunks, bits: int, base: str, top_code_is_zero: bool, name: str = "tensor"
 ) -> LogQuantizer:
-    """Find the logarithmic quantizer of `x` (float32, no value below 0), one for the tensor.
+    """Find the logarithmic quantizer of `x` (no value below 0), one for the tensor.
 
     Raises:
         CalibrationError: `x` is empty or holds NaN or infinity.
     """
     rows = Rows(x, None, name)
     _, maximum, _, high = _bounds(rows)
+    high, maximum = high.float(), maximum.float()
     candidates = [scale for scale in high[:, 0] if scale > 0]
     if not candidates:
         candidates = [maximum[0] if maximum[0] > 0 else torch.ones_like(maximum[0])]
@@ -222,7 +223,7 @@ class _Rank:
 
     def between(self, below: Tensor, above: Tensor) -> Tensor:
         weight = torch.tensor(self._weight, dtype=torch.float32, device=below.device)
-        return torch.lerp(below, above, weight)
+        return torch.lerp(below, above, weight.to(below.dtype))
 
 
 class _Tail:
@@ -258,11 +259,11 @@ class _Tail:
 
 
 def scale_and_zero(low: Tensor, high: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    """Scale and integral zero point of the range `low` to `high` in codes 0 to `top`."""
+    """Scale and integral zero point, float32, of the range `low` to `high` in codes 0 to `top`."""
     scale = (high - low) / top
-    scale = torch.maximum(scale, torch.maximum(low.abs(), high.abs()) / MAX_ZERO)
+    scale = torch.maximum(scale, torch.maximum(low.abs(), high.abs()) / MAX_ZERO).float()
     scale = torch.where(scale > 0, scale, 1.0)
-    return scale, (-low / scale).round()
+    return scale, (-low / scale).round().float()
 
 
 def uniform_errors(rows: Rows, scale: Tensor, zero: Tensor, top: int) -> Tensor:

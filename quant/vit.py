@@ -8,7 +8,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from .extractors import Taken
-from .network import FeatureMap, Network
+from .network import FeatureMap, Network, precision_of
 from .nodes import (
     Activation,
     Add,
@@ -56,15 +56,15 @@ class Builder:
     """Nodes of the parts that vision transformers have in common; each method gives the name of the
     tensor that its last node makes.
 
-    Parameters: `mode`, which decides the precision of the parameters (float64 in integer mode,
-    float32 as published in reference mode) and whether an activation function has a quantizer in
-    front of it (the 8-bit index of its table) and the image one (none where pixels are codes).
+    Parameters: `mode`, which decides the precision of the parameters, as `precision_of` has it, and
+    whether an activation function has a quantizer in front of it (the 8-bit index of its table) and
+    the image one (none where pixels are codes).
     """
 
     def __init__(self, mode: str) -> None:
         self.mode = mode
         self.integer = mode == "integer"
-        self.precision = torch.float64 if self.integer else torch.float32
+        self.precision = precision_of(mode)
         self.nodes: list[Node] = []
         self.features: list[FeatureMap] = []
 

@@ -44,7 +44,7 @@ def _widest(network: Network, pixels: Tensor) -> int:
         widest = max(widest, result.numel() * result.element_size())
         return result
 
-    network.run(pixels.to(network.mean.device), execute)
+    network.run(pixels.to(network.mean.device), execute, network.precision)
     return widest
 
 
@@ -104,7 +104,7 @@ class Walk:
     def value(self, name: str, chunk: int, path: str = QUANTIZED) -> Tensor:
         """Tensor of a node that the walk has passed, before any quantizer reads it."""
         if name == PIXELS:
-            return self.network.prepare(self.pixels(chunk))
+            return self.network.prepare(self.pixels(chunk), self.network.precision)
         if (path, name, chunk) in self.store:
             return self.store.get((path, name, chunk)).to(self.device)
         return self.make(self.network.by_name[name], chunk, path)

@@ -59,7 +59,7 @@ class Method:
     def grid(self, linear: Linear, weight: Tensor) -> UniformQuantizer:
         """RepQ-ViT's quantizers of a weight, one per output channel."""
         width = self.weight_width(linear)
-        return search_uniform(weight.float(), width, "first", f"{linear.name}.weight")
+        return search_uniform(weight, width, "first", f"{linear.name}.weight")
 
     def store(self, linear: Linear, codes: Tensor, grid: UniformQuantizer) -> None:
         """Set the codes `[N, K]` of a layer.

@@ -57,4 +57,4 @@ class FittedRepq(Repq):
             count += error.flatten(0, -2).shape[0]
         shift = total / count
         linear.bias = linear.bias + shift
-        walk.shift(linear, shift.float())
+        walk.shift(linear, shift)

@@ -29,9 +29,8 @@ class Repq(Method):
         return self.reparameterize(site, found) if site in self.norm_sites else found
 
     def weight(self, linear: Linear) -> None:
-        weight = linear.weight.float()
-        grid = self.grid(linear, weight)
-        self.store(linear, grid.codes(weight), grid)
+        grid = self.grid(linear, linear.weight)
+        self.store(linear, grid.codes(linear.weight), grid)
 
     def store(self, linear: Linear, codes: torch.Tensor, grid: UniformQuantizer) -> None:
         if isinstance(linear, PatchEmbedding) and self.network.mode == "integer":

@@ -228,14 +228,14 @@ def test_memory_does_not_grow_with_the_depth(method: str) -> None:
 
 
 def recorded(network: Network, pixels: Tensor) -> dict[str, Tensor]:
-    """Every tensor of a float network."""
+    """Every tensor of a float network, in the precision of calibration."""
     found = {}
 
     def execute(node: Node, tensors: list[Tensor]) -> Tensor:
         found[node.name] = node.forward(*tensors)
         return found[node.name]
 
-    network.run(pixels, execute)
+    network.run(pixels, execute, network.precision)
     return found
 
 
@@ -252,7 +252,7 @@ def test_the_exact_path_is_the_float_network(
     def look(self: walk.Walk, node: Node) -> None:
         if not isinstance(node, LayerNorm | Gather):
             parts = [self.value(node.name, chunk, walk.EXACT) for chunk in self.chunks]
-            torch.testing.assert_close(torch.cat(parts), want[node.name], rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(torch.cat(parts), want[node.name], rtol=1e-9, atol=1e-9)
             checked.append(node.name)
         leave(self, node)
 

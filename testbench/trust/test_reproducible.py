@@ -18,7 +18,18 @@ from ..cli.running import files
 from . import tally
 from .kills import COMMAND, command
 
-FREE = ("LANG", "LC_ALL", "PYTHONHASHSEED", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "TZ")
+FREE = (
+    "ATEN_CPU_CAPABILITY",
+    "LANG",
+    "LC_ALL",
+    "MKL_CBWR",
+    "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "PYTHONHASHSEED",
+    "TZ",
+)
 """Variables of the environment that a setting decides alone."""
 
 
@@ -51,6 +62,16 @@ SETTINGS = {
     "time zone and random hashes": Setting(
         {"TZ": "Pacific/Kiritimati", "PYTHONHASHSEED": "random", "OMP_NUM_THREADS": "1"}
     ),
+    # Other code for vectors, sums in another order.
+    "another processor": Setting(
+        {
+            "ATEN_CPU_CAPABILITY": "default",
+            "MKL_CBWR": "COMPATIBLE",
+            "OMP_NUM_THREADS": "1",
+            "ONEDNN_MAX_CPU_ISA": "SSE41",
+            "OPENBLAS_CORETYPE": "Prescott",
+        }
+    ),
     "two threads": Setting({"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}),
     "umask, folder and path": Setting(
         {"OMP_NUM_THREADS": "1"}, 0o077, "ein Ordner/ü \u202e", "../../another place/deep/er"
@@ -62,7 +83,11 @@ SETTINGS = {
         "e",
     ),
 }
-QUICK = "locale and hashes"
+QUICK = ("locale and hashes", "another processor")
+
+
+DIGITS = "a416c461a83105babf439955680cd5c6383bfd9eeaca14662562d80b50699a10"
+"""SHA-256 of the tensors of `quantize digits --limit 4`, made on an AMD EPYC with AVX-512."""
 
 
 def made(words: Sequence[object], setting: Setting, root: Path, start: Sequence[str] = ()) -> str:
@@ -114,13 +139,15 @@ def model(artifact: Artifact, work: Path) -> Path:
 
 
 def test_quantize(tmp_path: Path) -> None:
-    """One run with another locale and other hashes; every setting below."""
-    same(quantize(), [QUICK], tmp_path)
+    """The bytes of the machine where this was written; under every setting below."""
+    same(quantize(), QUICK, tmp_path)
+    tensors = tmp_path / "plain" / PLAIN.folder / PLAIN.out / "tensors.safetensors"
+    assert hashlib.sha256(tensors.read_bytes()).hexdigest() == DIGITS
 
 
 def test_generate_but_for_verilog(model: Path, tmp_path: Path) -> None:
     """Program, memory images, headers, drivers, vectors."""
-    same(generate(model, "4x4"), [QUICK], tmp_path)
+    same(generate(model, "4x4"), QUICK, tmp_path)
 
 
 @pytest.mark.slow
@@ -148,4 +175,4 @@ def test_a_real_model(shared: Path, tmp_path: Path) -> None:
         "--weights", data / "deit_tiny" / "deit_tiny_patch16_224.safetensors",
         "--calibration", data / "imagenet_samples" / "labels.csv", "--limit", 8,
     )  # fmt: skip
-    same(words, ["all at once"], tmp_path)
+    same(words, ["all at once", "another processor"], tmp_path)
