@@ -1,5 +1,6 @@
 """The neighbours of the store unit: buffers, softmax, memory; and a run of jobs through it."""
 
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -242,6 +243,12 @@ class StoreBench:
                 elif job.command.name not in ("POOL", "TABLE") and cycle != end:
                     # These work on what no stream of the bench shows.
                     bench.compare(f"{job.command}: moved or in a stall", cycle in moved, True)
+                elif job.command.name == "POOL" and cycle not in moved:
+                    asked, taken = (
+                        bisect_left(cycles, cycle)
+                        for cycles in (self.server.accepted, self.server.taken)
+                    )
+                    bench.compare(f"{job.command}: no stall, no word awaited", asked, taken)
         idle = [row[1] | row[2] for cycle, row in rows.items() if cycle > done[-1]]
         bench.compare("idle at the end", idle, [0] * len(idle))
 

@@ -194,10 +194,19 @@ async def writes_equal_golden(dut):
         for number in range(3):
             pick = run + 2 * number + number // 2
             sizes = keys[pick % 4], queries[(pick // 2) % 4], channels[int(random(0, 4))]
+            if number == 2:
+                sizes = sizes[0], int(random(1, 2 * unit.cols)), int(random(1, 3 * unit.rows))
             # An idle driver spends ten cycles a key.
             small = run % len(PAIRS) in (5, 7) and unit.depth > 50
             orders.append(unit.order(min(sizes[0], 20) if small else sizes[0], *sizes[1:]))
         await unit.check(orders, run, idle=idle, pressure=pressure)
+
+
+@cocotb.test()
+async def a_slow_buffer_stops_all(dut):
+    """Tiles of a single key wait in all places that there are: none may be lost."""
+    unit = Unit(await Bench.start(dut))
+    await unit.check([unit.order(1, 4 * unit.cols, 3 * unit.rows)], pressure="bursts:1,9")
 
 
 @cocotb.test()
@@ -213,8 +222,9 @@ async def sums_of_the_most_keys_fit(dut):
         query = (first + np.arange(unit.cols)) % unit.zero
         middle = 1 << (order["high"].bit_length() - 1)
         exact = {"value_zero": (1 << unit.width) - 1, "zero": middle, "shift": 13}
-        orders += [order, order | exact]
-        codes += [np.repeat(query[:, None], unit.depth, 1)] * 2
+        # Both banks of buckets in turn.
+        orders += [order, order | exact, order | exact]
+        codes += [np.repeat(query[:, None], unit.depth, 1)] * 3
     await unit.check(orders, codes=codes)
 
 

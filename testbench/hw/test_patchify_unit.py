@@ -225,14 +225,16 @@ async def cycles_equal_the_formula(dut):
         bench.compare("no stall within", stalled[within], [])
 
 
-# Rows, width, lanes and bus: words narrower than a beat, as wide, wider, and no multiple of it.
+# Rows, width, lanes and bus: words narrower than a beat, as wide, wider, several beats wide, and no
+# multiple of it.
 CONFIGS = [
     (3, 3, 1, 32),
     (4, 8, 4, 64),
     (5, 4, 5, 128),
     (7, 5, 7, 32),
-    (16, 4, 8, 64),
-    (32, 4, 8, 128),
+    (16, 4, 8, 32),
+    (32, 4, 8, 64),
+    (24, 4, 8, 128),
     (12, 6, 4, 64),
     (1, 7, 1, 128),
 ]
