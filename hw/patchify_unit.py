@@ -225,8 +225,9 @@ class PatchifyUnit(wiring.Component):
                 with m.If(part == index // size):
                     byte = chunk.word_select(at, 8)
                     m.d.sync += word[index].eq(Mux(at < take, byte, 0))
-                with m.Elif(part == 0):
-                    m.d.sync += word[index].eq(0)
+                if index >= size:
+                    with m.Elif(part == 0):
+                        m.d.sync += word[index].eq(0)
         self._walk(m, self._bytes_moved & ends_word, ends_run)
         return word, filled, emptied
 

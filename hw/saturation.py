@@ -9,6 +9,8 @@ from amaranth.lib.wiring import In, Out
 from .checks import check_integer
 
 COUNT_WIDTH = 32
+RESET = 0
+"""What counters begin with; another number in benches, so that they come to their end."""
 
 
 def clamp(value: Value, low: Value | int, high: Value | int) -> tuple[Value, Value]:
@@ -124,7 +126,7 @@ class SaturationCounter(wiring.Component):
         total = Signal(range(self.lanes + 1))
         # One bit more: once it is set nothing is added, and the output is its maximum. So no carry
         # decides within a cycle what is kept.
-        counted = Signal(COUNT_WIDTH + 1)
+        counted = Signal(COUNT_WIDTH + 1, init=RESET)
         full = counted[-1]
         m.d.comb += [
             total.eq(sum(self.events)),

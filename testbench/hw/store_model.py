@@ -78,9 +78,9 @@ class StoreModel:
         )
 
     def words(self, shape: Any) -> np.ndarray:
-        """16-bit values of all magnitudes."""
+        """16-bit values of all magnitudes: half of them large, so that some sums are clamped."""
         noise = self.rng.integers(-(1 << 15), 1 << 15, shape)
-        return np.where(self.rng.random(shape) < 0.2, noise, noise >> 6)
+        return np.where(self.rng.random(shape) < 0.5, noise, noise >> 6)
 
     def integer(self, low: int, high: int) -> int:
         return int(self.rng.integers(low, high + 1))
@@ -115,7 +115,7 @@ class StoreModel:
         tiles = -(-chunks // self.places)
         if mode == Mode.RESIDUAL:
             self._place(operands, chunks, tokens)
-            operands["shift"] = self.integer(0, 15)
+            operands["shift"] = max(0, self.integer(-15, 15))
         elif mode == Mode.SCORES:
             operands.setdefault("log2_scale", SCALES[self.integer(0, 2)])
         elif mode == Mode.LOGITS:

@@ -1,13 +1,18 @@
 """Bench of LayerNorm against its golden model."""
 
+from math import isqrt
+from typing import Any
+
 import cocotb
 import numpy as np
 import pytest
 
+from rootshift.formats import ROOT_WIDTH
 from rootshift.hw.layernorm import LayerNorm
 from rootshift.latency import credits_needed, norm_codes, norm_room
 from rootshift.sim.golden.layernorm import layernorm, normalize
 from rootshift.testbench.hw.bench import simulate
+from rootshift.testbench.hw.clamped_count import ClampedCount, begin_near_the_end
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 
@@ -39,10 +44,27 @@ def corners(rng: np.random.Generator, channels: int) -> np.ndarray:
 
 def rows(rng: np.random.Generator, channels: int, count: int) -> np.ndarray:
     """The corners, then rows of random mean and spread, in a random order."""
-    mean = rng.integers(LOW, HIGH + 1, (count, 1)) >> rng.integers(0, 16, (count, 1))
+    # Large means of rows of little spread: where the variance is the difference of large numbers.
+    mean = rng.integers(LOW, HIGH + 1, (count, 1)) >> rng.choice([0, 0, 0, 1, 4, 8, 15], (count, 1))
     noise = rng.integers(LOW, HIGH + 1, (count, channels)) >> rng.integers(0, 16, (count, 1))
     found = np.concatenate([corners(rng, channels), np.clip(mean + noise, LOW, HIGH)])[:count]
     return rng.permutation(found)
+
+
+def one_far_away(rng: np.random.Generator, channels: int) -> np.ndarray:
+    """A row `[1, channels]` of about the same numbers but for one: the largest result there is."""
+    mean, spread = int(rng.integers(LOW, HIGH + 1)), 1 << int(rng.integers(0, 8))
+    row = mean + rng.integers(-spread, spread + 1, channels)
+    row[rng.integers(channels)] = rng.integers(LOW, HIGH + 1)
+    return np.clip(row, LOW, HIGH)[None]
+
+
+def next_to_a_square(rng: np.random.Generator, x: np.ndarray) -> int:
+    """An epsilon with which the root of the variance is an integer, or just none."""
+    least = x.size * int((x * x).sum()) - int(x.sum()) ** 2 + 1
+    unit = max(0, (least.bit_length() + 1) // 2 - ROOT_WIDTH)
+    root = (isqrt(least) >> unit) + int(rng.integers(1, 5))
+    return ((root << unit) ** 2 - least + 1) - int(rng.integers(2))
 
 
 class Norm:
@@ -53,6 +75,7 @@ class Norm:
         self.lanes, self.depth = bench.params["lanes"], bench.params["depth"]
         self.width = bench.params["code_width"]
         self.rng = np.random.default_rng(bench.params["seed"])
+        self.count = ClampedCount(bench)
 
     def beats(self, values: np.ndarray) -> np.ndarray:
         """`[.., channels]` as `[beats, lanes]`, with noise where a row does not fill its last."""
@@ -69,7 +92,8 @@ class Norm:
             return gain, offset, (0, 47, 30, 20)[run // 4 % 4]
         gain = random(-(1 << 15), 1 << 15, channels) >> random(0, 16)
         spread = int(np.abs(normalize(sample, epsilon) * gain).max()).bit_length()
-        shift = max(0, spread - self.width + int(random(-1, 2)))
+        # One time in three most codes are clamped, by any number of bits.
+        shift = max(0, spread - self.width + int(random(-1, 2) if random(3) else random(-9, -1)))
         middle = 1 << (self.width + shift - 1)
         offset = np.clip(random(-middle, 2 * middle, channels), -(1 << 31), (1 << 31) - 1)
         return gain, offset, shift
@@ -79,24 +103,40 @@ class Norm:
         beats = {"gain": self.beats(gain), "offset": self.beats(offset)}
         beats["last"] = (np.arange(len(beats["gain"])) == len(beats["gain"]) - 1).astype(int)
         await self.bench.run({"parameters": beats}, {}, drain=1)
+        taken = self.bench.sources["parameters"].cycles
+        self.bench.compare("a set is taken at once", np.diff(taken), np.ones(len(taken) - 1, int))
 
     async def check(self, run: int, channels: int, count: int, **patterns: str) -> np.ndarray:
         """Send rows back to back, compare codes, `last` and saturations; return the rows."""
-        bench = self.bench
         epsilon = (1, 1000, (1 << 40) - 1, int(self.rng.integers(1, 1 << 30)))[run % 4]
         # A model may have narrower codes than the hardware.
         width = int(self.rng.integers(3, self.width + 1)) if run % 3 == 1 else self.width
         x = rows(self.rng, channels, count)
         gain, offset, shift = self.scales(run, x, epsilon)
+        # The first run takes the count to its end.
+        if run:
+            await self.count.clear()
+        await self.send(x, epsilon, gain, offset, shift, width, seed=run, **patterns)
+        return x
+
+    async def send(
+        self,
+        x: np.ndarray,
+        epsilon: int,
+        gain: np.ndarray,
+        offset: np.ndarray,
+        shift: int,
+        width: int,
+        **patterns: Any,
+    ) -> None:
+        """Send rows `[rows, channels]`; hold codes, `last` and saturations against golden."""
+        bench, (count, channels) = self.bench, x.shape
         await self.load(gain, offset)
         bench.set("high", (1 << width) - 1)
         for port, value in {"channels": channels, "epsilon": epsilon, "shift": shift}.items():
             bench.set(port, value)
-        bench.set("clear_stb", 1)
-        await bench.step()
-        bench.set("clear_stb", 0)
         sent = self.beats(x)
-        got = await bench.run({"i": sent}, {"o": len(sent)}, seed=run, **patterns)
+        got = await bench.run({"i": sent}, {"o": len(sent)}, **patterns)
         expected, saturated = layernorm(
             x.astype(np.int16),
             gain=gain.astype(np.int16),
@@ -112,8 +152,7 @@ class Norm:
         beats = len(sent) // count
         last = np.tile(np.arange(beats) == beats - 1, count).astype(int)
         bench.compare(f"last, {what}", got["o"]["last"], last)
-        bench.compare(f"saturated, {what}", bench.get("saturated"), saturated)
-        return x
+        self.count.compare(what, saturated)
 
 
 @cocotb.test()
@@ -135,7 +174,35 @@ async def gains_of_every_size(dut):
     bench = await Bench.start(dut)
     norm = Norm(bench)
     for run in range(24):
-        await norm.check(4 * run + 1, min(norm.depth, 2 * norm.lanes), 18)
+        await norm.check(4 * run + 1, min(norm.depth, 2 * norm.lanes), 30)
+
+
+@cocotb.test()
+async def offsets_of_every_size(dut):
+    """Codes that are bits of the offsets: any of them, since little or nothing is added."""
+    norm = Norm(await Bench.start(dut))
+    channels = min(norm.depth, 2 * norm.lanes)
+    x = corners(norm.rng, channels)[-1:]
+    for shift in range(32 - norm.width):
+        gain = norm.rng.integers(-1, 2, channels)
+        offset = norm.rng.integers(0, 1 << (norm.width + shift), channels)
+        await norm.send(x, 1, gain, offset, shift, norm.width)
+
+
+@cocotb.test()
+async def the_last_bit_counts(dut):
+    """Codes are the lowest bits of what is normalized, of roots where they change."""
+    norm = Norm(await Bench.start(dut))
+    lengths = [norm.depth, norm.depth, min(norm.depth, 2 * norm.lanes)]
+    for run in range(30):
+        channels = lengths[run % 3]
+        x = one_far_away(norm.rng, channels)
+        epsilon = next_to_a_square(norm.rng, x)
+        expected = normalize(x, epsilon)[0]
+        # All of them come to the middle of the codes.
+        gain = norm.rng.choice([-1, 1], channels)
+        offset = (1 << (norm.width - 1)) - gain * expected
+        await norm.send(x, epsilon, gain, offset, 0, norm.width)
 
 
 @cocotb.test()
@@ -198,8 +265,11 @@ async def parameters_wait_for_the_rows_inside(dut):
         for sign, gain in (("before", first), ("after", second))
     }
     codes = got["o"]["codes"].reshape(3, -1)[:, :channels]
-    after = bench.sources["parameters"].cycles[-1] < bench.sources["i"].cycles[0]
+    taken, given = bench.sources["parameters"].cycles, bench.sinks["o"].cycles
+    after = taken[-1] < bench.sources["i"].cycles[0]
     bench.compare("codes", codes, expected["after" if after else "before"])
+    if not after:
+        bench.compare("the set is taken when the rows have left", taken[0], given[-1] + 1)
 
 
 @cocotb.test()
@@ -228,7 +298,8 @@ async def reset_in_a_row_leaves_no_trace(dut):
         (1, 7, 4, 8, 3),
     ],
 )
-def test_codes_equal_golden(lanes, depth, code_width, runs, stages):
+def test_codes_equal_golden(lanes, depth, code_width, runs, stages, monkeypatch):
+    begin_near_the_end(monkeypatch)
     config = {"lanes": lanes, "depth": depth, "code_width": code_width, "stages": stages}
     params = config | {"seed": depth, "runs": runs, "unit": config}
     print("seed", depth, simulate(LayerNorm(**config), __name__, params=params))

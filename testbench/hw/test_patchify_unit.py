@@ -27,14 +27,25 @@ def images(rng: random.Random, params: dict, count: int) -> list[dict[str, int]]
         run = rng.choice((rng.randint(1, 3 * params["rows"] + 2), params["rows"], 1))
         # Nobody would take the spare beats of the last one.
         spare = rng.choice((0, 0, 3)) if number < count - 1 else 0
-        orders += image(rng, params, spare, run, *(rng.randint(1, 4) for _ in range(3)))
+        sizes = [rng.randint(1, 4) for _ in range(3)]
+        # One loop with more turns than the others.
+        sizes[number % 3] = rng.randint(1, 20)
+        orders += image(rng, params, spare, run, *sizes)
     return orders
 
 
 def image(
-    rng: random.Random, params: dict, spare: int, run: int, height: int, across: int, down: int
+    rng: random.Random,
+    params: dict,
+    spare: int,
+    run: int,
+    height: int,
+    across: int,
+    down: int,
+    whole: bool = False,
 ) -> list[dict[str, int]]:
-    """Commands that cut one image, whose beats end with bytes of no use, and `spare` beats."""
+    """Commands that cut one image, whose beats end with bytes of no use, and `spare` beats; a
+    single one where it is cut as a `whole`."""
     rows, bytes_ = params["rows"], params["bus_width"] // 8
     beats = -(-run * height * across * down // bytes_)
     beats += spare
@@ -51,7 +62,7 @@ def image(
     base = rng.randrange(WORDS - size - (far[1] - 1) * common[far[0]] + 1)
     orders, done = [], 0
     while done < down:
-        part = rng.randint(1, down - done)
+        part = down if whole else rng.randint(1, down - done)
         place = {"base": base + done * across, "down": part, "beats": 0 if orders else beats}
         orders.append(common | place)
         done += part
@@ -163,9 +174,10 @@ async def operands_of_all_bits(dut):
     rng, rows = random.Random(bench.params["seed"]), bench.params["rows"]
     # Large in one operand at a time, or it would take too long.
     run = min((1 << 16) - 1, 2047 * rows)
-    long = ((1, 4095, 1, 1), (1, 2047, 1, 2), (1, 1, 4095, 1), (1, 1, 2047, 2), (1, 1, 1, 4095))
+    # Two turns of what is around a loop: it begins with all bits of its operand once more.
+    long = ((1, 4095, 1, 2), (1, 1, 4095, 2), (1, 2, 4095, 1), (1, 1, 1, 4095))
     for shape in ((run, 1, 1, 1), *long):
-        await cut(bench, ram, f"{shape}", image(rng, bench.params, 0, *shape))
+        await cut(bench, ram, f"{shape}", image(rng, bench.params, 0, *shape, whole=True))
     # Of more beats than anyone would wait for, as many as a few words need.
     ram.ahead = True
     for bit in range(10, 24):
@@ -213,14 +225,16 @@ async def cycles_equal_the_formula(dut):
         bench.compare("no stall within", stalled[within], [])
 
 
-# Rows, width, lanes and bus: words narrower than a beat, as wide, wider, and no multiple of it.
+# Rows, width, lanes and bus: words narrower than a beat, as wide, wider, several beats wide, and no
+# multiple of it.
 CONFIGS = [
     (3, 3, 1, 32),
     (4, 8, 4, 64),
     (5, 4, 5, 128),
     (7, 5, 7, 32),
-    (16, 4, 8, 64),
-    (32, 4, 8, 128),
+    (16, 4, 8, 32),
+    (32, 4, 8, 64),
+    (24, 4, 8, 128),
     (12, 6, 4, 64),
     (1, 7, 1, 128),
 ]

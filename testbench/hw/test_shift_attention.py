@@ -4,10 +4,12 @@ import cocotb
 import numpy as np
 import pytest
 
-from rootshift.formats import BASES, zero_code
+from rootshift.formats import zero_code
 from rootshift.hw.shift_attention import ShiftAttention
-from rootshift.sim.golden.shift_attention import powers, shift_attention
+from rootshift.sim.golden.shift_attention import shift_attention
+from rootshift.testbench.hw.attention_sums import weighted_sums
 from rootshift.testbench.hw.bench import simulate
+from rootshift.testbench.hw.clamped_count import ClampedCount, begin_near_the_end
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.patterns import PAIRS
 
@@ -27,6 +29,7 @@ class Attention:
         self.base = params["base"]
         self.zero = zero_code(self.log_width, self.base)
         self.rng = np.random.default_rng(seed)
+        self.count = ClampedCount(bench)
 
     def corners(self) -> list[Tile]:
         """Tiles of codes `[keys, rows]` and values `[keys, cols]` at the edges of every width."""
@@ -88,12 +91,8 @@ class Attention:
 
     def bits(self, tiles: list[Tile], chosen: dict[str, int]) -> int:
         """Bits of the median of the sums that the shift makes codes of."""
-        factors = [chosen["multiplier_even"], chosen["multiplier_odd"]][: BASES[self.base]]
-        weight = sum(
-            float(factor) * powers(self.log_width, self.base, parity)
-            for parity, factor in enumerate(factors)
-        )
-        sums = [weight[codes].T @ (values - chosen["value_zero"]) for codes, values in tiles]
+        kind = {"log_width": self.log_width, "base": self.base}
+        sums = [weighted_sums(*tile, chosen, **kind) for tile in tiles]
         return int(np.median(np.abs(np.concatenate(sums)))).bit_length()
 
     def sizes(self, run: int, count: int) -> Sizes:
@@ -143,9 +142,9 @@ async def check(attention: Attention, run: int, tiles: list[Tile], **patterns: s
     """Run tiles back to back and compare every row, every `last` and the saturations."""
     bench = attention.bench
     chosen = attention.configure(run, tiles)
-    bench.set("clear_stb", 1)
-    await bench.step()
-    bench.set("clear_stb", 0)
+    # The first run takes the count to its end.
+    if run:
+        await attention.count.clear()
     sizes = attention.sizes(run, len(tiles))
     rows, saturated = attention.expect(tiles, sizes, chosen)
     sent = {"i": beats(tiles, sizes)}
@@ -155,7 +154,7 @@ async def check(attention: Attention, run: int, tiles: list[Tile], **patterns: s
     last = np.zeros(len(rows), int)
     last[np.cumsum([used for used, _ in sizes]) - 1] = 1
     bench.compare(f"last, {what}", got["o"]["last"], last)
-    bench.compare(f"saturated, {what}", bench.get("saturated"), saturated)
+    attention.count.compare(what, saturated)
 
 
 @cocotb.test()
@@ -251,7 +250,10 @@ async def reset_in_a_tile_leaves_no_trace(dut):
         (4, 4, 4, 4, 70, "sqrt2", 1, 3),
     ],
 )
-def test_rows_equal_golden(rows, cols, code_width, value_width, depth, base, drains, stages):
+def test_rows_equal_golden(
+    rows, cols, code_width, value_width, depth, base, drains, stages, monkeypatch
+):
+    begin_near_the_end(monkeypatch)
     config = {"rows": rows, "cols": cols, "code_width": code_width, "depth": depth}
     config |= {"value_width": value_width, "base": base, "drains": drains, "stages": stages}
     large = depth > 1000
