@@ -46,7 +46,9 @@ class _BitClock:
     def run(self, m: Module) -> None:
         """Count in this cycle."""
         with m.If(self.tick):
-            m.d.sync += self.phase.eq(self._next - self._period)
+            # The phase was less than a period, so this is less than a step.
+            rest = (self._step - 1).bit_length()
+            m.d.sync += self.phase.eq((self._next - self._period)[:rest])
         with m.Else():
             m.d.sync += self.phase.eq(self._next)
 

@@ -52,10 +52,12 @@ def model(bench: Bench, ram: AxiMemory, orders: list[dict[str, int]]) -> tuple[d
     base = bench.get("base")
     beats, cause, where = {destination: [] for destination in Destination}, Cause.NONE, 0
     for order in orders:
-        for beat in range(order["beats"]):
+        fault = Cause.UNALIGNED if order["offset"] % ram.bytes else Cause.NONE
+        fault = fault if order["beats"] else Cause.EMPTY
+        for beat in range(max(order["beats"], 1)):
             at = (base + order["offset"] + beat * ram.bytes) % (1 << 40)
-            if cause == Cause.NONE and at in ram.errors:
-                cause, where = ram.errors[at], at
+            if not cause and (fault or at in ram.errors):
+                cause, where = fault or ram.errors[at], at
             beats[order["destination"]].append(list(bytes(ram.bytes) if cause else ram.beat(at)))
     return beats, cause, where
 
@@ -106,17 +108,23 @@ async def streams_equal_memory(dut):
 async def errors_give_zeros_and_their_place(dut):
     bench, ram = await begin(dut)
     rng = random.Random(bench.params["seed"] + 1)
-    for run, (idle, pressure) in enumerate(PAIRS):
+    for run, cause in enumerate(4 * (Cause.SLVERR, Cause.DECERR, Cause.UNALIGNED, Cause.EMPTY)):
+        idle, pressure = PAIRS[run % len(PAIRS)]
         await bench.reset()
-        ram.latency = rng.choice((1, 3, 20))
+        ram.latency, ram.errors = rng.choice((1, 3, 20)), {}
         first = await move(bench, ram, rng)
         orders = commands(rng, ram.bytes, first, 8)
         wrong = rng.choice(orders)
-        at = ram.base + wrong["offset"] - first + rng.randrange(wrong["beats"]) * ram.bytes
-        ram.errors = {at: rng.choice((Cause.SLVERR, Cause.DECERR))}
+        if cause == Cause.UNALIGNED:
+            wrong["offset"] += rng.randrange(1, ram.bytes)
+        elif cause == Cause.EMPTY:
+            wrong["beats"] = 0
+        else:
+            at = ram.base + wrong["offset"] - first + rng.randrange(wrong["beats"]) * ram.bytes
+            ram.errors = {at: cause}
         patterns = {"idle": idle, "pressure": pressure, "seed": run}
         await fetch(bench, ram, f"{idle}, {pressure}", orders, **patterns)
-        bench.compare("failed", bench.get("cause") != Cause.NONE, True)
+        bench.compare("failed", bench.get("cause"), cause)
 
 
 @cocotb.test()
