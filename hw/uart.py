@@ -37,7 +37,7 @@ class _BitClock:
         self._period, self._step = cycles.as_integer_ratio()
         self.half = self._period // 2
         self.phase = Signal(range(self._period))
-        self.tick, self._next = Signal(), Signal(range(2 * self._period))
+        self.tick, self._next = Signal(), Signal(range(self._period + self._step))
         m.d.comb += [
             self._next.eq(self.phase + self._step),
             self.tick.eq(self._next >= self._period),

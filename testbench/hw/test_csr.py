@@ -147,7 +147,7 @@ async def counters_are_read_as_they_count(dut):
     offsets = [o for r in model.registers if r.access is Access.COUNTER for o in r.offsets]
     clear = [Write(find_register("CONTROL").offset, pack("CONTROL", start=0, clear_counters=1)[0])]
     for writes in ([], clear):
-        master.load(writes, [Read(offset) for _ in range(12) for offset in offsets])
+        master.load(writes, [Read(offset) for _ in range(8) for offset in offsets])
         await run(bench, master, model, lambda: noise(bench, rng, 0))
 
 
