@@ -128,6 +128,11 @@ async def errors_give_zeros_and_their_place(dut):
         first = await move(bench, ram, rng)
         orders = commands(rng, ram.bytes, first, 8)
         wrong = rng.choice(orders)
+        # So many short ones that all the places in which a command waits are taken.
+        orders += [
+            order | {"beats": 1}
+            for order in commands(rng, ram.bytes, first, 2 * bench.params["outstanding"])
+        ]
         if cause == Cause.UNALIGNED:
             wrong["offset"] += rng.randrange(1, ram.bytes)
         elif cause == Cause.EMPTY:
@@ -150,7 +155,7 @@ async def long_commands(dut):
     ram.errors = {ram.base + (LONGEST - 2) * ram.bytes: Cause.SLVERR}
     await fetch(bench, ram, "long", [order])
     for bit in range(11, 24):
-        for beats in (1 << bit, (1 << bit) + 1):
+        for beats in (1 << bit, (1 << bit) + 2 * BURST + 1):
             await bench.reset()
             offset = await move(bench, ram, rng)
             orders = [order | {"offset": offset, "beats": beats}]
