@@ -19,6 +19,7 @@ from rootshift.hw.host_link import HostLink
 from rootshift.program import Area
 from rootshift.testbench.hw.axi_memory import Wire
 from rootshift.testbench.hw.bench import simulate
+from rootshift.testbench.hw.command_beats import alternate_bits
 from rootshift.testbench.hw.harness import Bench
 from rootshift.testbench.hw.streams import Checker
 
@@ -31,7 +32,7 @@ REFUSAL = TIMEOUT + 2
 where it is the silence that ends it."""
 ADDR_WIDTH = 40
 IDENTITY = np.random.default_rng(3).bytes(84)
-BYTES, CLASSES = 0x55, 42
+BYTES, CLASSES = alternate_bits(100), 42
 """Of an image, and logits."""
 FAR = (0xAA_AAAA_FFC0, 0x55_5554_FFE0)
 """Addresses of which each bit is both, shortly before a carry through many."""
@@ -105,6 +106,12 @@ class Line:
                 self.answered.append(payload)
             await bench.step()
 
+    def reset(self) -> None:
+        """Forget what came, and what was offered."""
+        self.answered.clear()
+        self.checker.reset()
+        self._began = 0
+
     async def send(self, content: bytes, gap: int = GAP) -> None:
         for byte in content:
             self.bench.set("i__payload", byte)
@@ -150,9 +157,11 @@ class Host:
         self.rng = np.random.default_rng(bench.params["seed"])
         chance = random.Random(bench.params["seed"])
         self.line = Line(bench, chance)
-        self.registers = AxiLiteRam(AxiLiteBus.from_prefix(dut, "m_axil_"), dut.clk, size=PAGE)
+        self.registers = AxiLiteRam(
+            AxiLiteBus.from_prefix(dut, "m_axil_"), dut.clk, dut.rst, size=PAGE
+        )
         space = SparseMemory(1 << ADDR_WIDTH)
-        self.memory = AxiRam(AxiBus.from_prefix(dut, "m_axi_"), dut.clk, mem=space)
+        self.memory = AxiRam(AxiBus.from_prefix(dut, "m_axi_"), dut.clk, dut.rst, mem=space)
         self.input, self.output = bench.params["input"], bench.params["output"]
         self.state = (0, 0, 0, 0)
         self.registers.write(0, self.rng.bytes(PAGE))
@@ -332,6 +341,22 @@ async def what_comes_during_a_run_is_lost(dut):
         host.state = (0, 0, 1, label)
         host.check_state()
     await host.identify()
+
+
+@cocotb.test()
+async def reset_ends_whatever_is_at_work(dut):
+    host = await start(dut)
+    good = frame(Kind.CLASSIFY, host.rng.bytes(BYTES))
+    for content in (good[:3], good[:50], good[:-1], frame(Kind.IDENTIFY), good, good, good, good):
+        host.put("STATUS", done=1)
+        await host.line.send(content)
+        await host.line.wait(int(host.rng.integers(60)))
+        await host.bench.reset()
+        host.line.reset()
+        host.state = (0, 0, 0, 0)
+        host.check_state()
+        await host.identify()
+    await host.classify([*range(CLASSES)])
 
 
 @pytest.mark.parametrize(("data_width", "input_", "output"), [(32, *FAR), (64, *FAR[::-1])])
