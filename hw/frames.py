@@ -79,7 +79,7 @@ class FrameReceiver(wiring.Component):
         m = Module()
         m.submodules.crc = crc = CRC16_IBM_3740(data_width=8).create()
         byte, taken = self.i.payload, self.i.valid & ~self.hold
-        left, low = Signal(LENGTH_WIDTH), Signal(8)
+        left, low = Signal(range(max(self.lengths.values()) + 1)), Signal(8)
         silence, silent = Signal(range(self.timeout)), Signal()
         m.d.comb += [silent.eq(silence == self.timeout - 1), crc.data.eq(byte)]
         m.d.sync += [self.payload.valid.eq(0), self.payload.payload.eq(byte)]

@@ -13,7 +13,7 @@ from ..host_link import ANSWER, LENGTH_MAX, WORD_BYTES, Kind, LinkFault
 from ..program import Program
 from .axi import Axi4, Axi4Lite
 from .bus_access import MemoryAccess, RegisterAccess
-from .frames import LENGTH_WIDTH, FrameReceiver, FrameSender
+from .frames import FrameReceiver, FrameSender
 
 LABEL_WIDTH = 16
 CLASSES_MAX = LENGTH_MAX // WORD_BYTES - 3
@@ -112,14 +112,19 @@ class HostLink(wiring.Component):
         # What is being answered, and why a request was not carried out.
         self._answer = Signal(Kind, init=Kind.ERROR)
         self._error = Signal(LinkFault, init=LinkFault.NO_START)
-        self._largest = Signal(LABEL_WIDTH)
+        self._largest = Signal(range(self.program.classes))
         m.d.comb += [
             receiver.i.valid.eq(self.i.valid),
             receiver.i.payload.eq(self.i.payload),
             receiver.fault_stb.eq(self.fault_stb),
             receiver.hold.eq(1),
         ]
-        self._words = Signal(range(LENGTH_MAX // WORD_BYTES + 1))
+        self._counts = {
+            Kind.IDENTIFY: len(self.identity) // WORD_BYTES,
+            Kind.STATUS: len(STATUS) + len(ERROR) + len(CYCLES),
+            Kind.CLASSIFY: len(CYCLES) + self.program.classes + 1,
+        }
+        self._words = Signal(range(max(self._counts.values()) + 1))
         self._headers(m)
         with m.FSM():
             self._listen(m)
@@ -130,7 +135,7 @@ class HostLink(wiring.Component):
     def _listen(self, m: Module) -> None:
         """Write the image as it comes, then decide."""
         receiver, request = self._receiver, self._memory.request
-        place = Signal(LENGTH_WIDTH)
+        place = Signal(range(self.program.input.bytes))
         with m.State("LISTEN"):
             m.d.comb += [
                 receiver.hold.eq(0),
@@ -191,11 +196,7 @@ class HostLink(wiring.Component):
         header, words = self._sender.header.payload, self._words
         m.d.comb += header.length.eq(words * WORD_BYTES)
         with m.Switch(self._answer):
-            for kind, count in {
-                Kind.IDENTIFY: len(self.identity) // WORD_BYTES,
-                Kind.STATUS: len(STATUS) + len(ERROR) + len(CYCLES),
-                Kind.CLASSIFY: len(CYCLES) + self.program.classes + 1,
-            }.items():
+            for kind, count in self._counts.items():
                 with m.Case(kind):
                     m.d.comb += [words.eq(count), header.kind.eq(kind | ANSWER)]
             with m.Default():
@@ -208,7 +209,7 @@ class HostLink(wiring.Component):
     def _reply(self, m: Module) -> None:
         """A header, and then word after word from where it is to the line."""
         header, payload, words = self._sender.header, self._sender.payload, self._words
-        place, word, left = Signal(LENGTH_WIDTH), Signal(WORD), Signal(range(WORD_BYTES))
+        place, word, left = Signal.like(words), Signal(WORD), Signal(range(WORD_BYTES))
         depth = len(self.identity) // WORD_BYTES
         identity = Memory(shape=WORD, depth=depth, init=_split(self.identity))
         m.submodules.identity = identity

@@ -90,7 +90,8 @@ class ReadArbiter(wiring.Component):
         m.submodules.order = order
         self._requests(m, order, owner)
         self._answers(m, order)
-        m.d.comb += self.idle.eq(~self.m_axi.arvalid & (order.level == 0))
+        # An entry is at the queue's end from its second cycle on; in its first `arvalid` is up.
+        m.d.comb += self.idle.eq(~self.m_axi.arvalid & ~order.r_rdy)
         return m
 
     def _ports(self) -> list[Any]:
@@ -106,7 +107,8 @@ class ReadArbiter(wiring.Component):
         # The lowest number that asks, or where one above the last one served asks, the lowest such.
         m.d.comb += owner.eq(0)
         for beyond in (False, True):
-            for number in reversed(range(self.clients)):
+            # The first client is above none.
+            for number in reversed(range(1 if beyond else 0, self.clients)):
                 turn = (last < number) if beyond else True
                 with m.If(asking[number] & turn):
                     m.d.comb += owner.eq(number)

@@ -37,7 +37,7 @@ class _BitClock:
         self._period, self._step = cycles.as_integer_ratio()
         self.half = self._period // 2
         self.phase = Signal(range(self._period))
-        self.tick, self._next = Signal(), Signal(range(2 * self._period))
+        self.tick, self._next = Signal(), Signal(range(self._period + self._step))
         m.d.comb += [
             self._next.eq(self.phase + self._step),
             self.tick.eq(self._next >= self._period),
@@ -46,7 +46,9 @@ class _BitClock:
     def run(self, m: Module) -> None:
         """Count in this cycle."""
         with m.If(self.tick):
-            m.d.sync += self.phase.eq(self._next - self._period)
+            # The phase was less than a period, so this is less than a step.
+            rest = (self._step - 1).bit_length()
+            m.d.sync += self.phase.eq((self._next - self._period)[:rest])
         with m.Else():
             m.d.sync += self.phase.eq(self._next)
 

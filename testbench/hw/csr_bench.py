@@ -4,6 +4,7 @@ The model knows nothing of when the bank acts but what `docs/csr.md` says: one c
 answer is offered. So the bench sees a new answer, and steps the model over the cycle before it.
 """
 
+import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from cocotb.triggers import FallingEdge
 
-from rootshift.csr import REGISTERS, Access, Field, Register
+from rootshift.csr import REGISTERS, WORD, Access, Field, Register
 
 from .harness import Bench
 from .patterns import pattern
@@ -22,8 +23,10 @@ OKAY, SLVERR = 0, 2
 ANSWERS = {"b": ("bresp",), "r": ("rdata", "rresp")}
 INPUTS = ("status", "error", "interrupt_stb", "cycles", "gemm_stall", "busy", "stall", "saturated")
 OUTPUTS = ("control_stb", "entry", "watchdog", "interrupt_enable", "irq")
-END = (1 << 32) - 200
-NEAR_END = {"CYCLES": (1 << 32) - 300, "GEMM_STALL": END, "BUSY": END, "STALL": END}
+FEW = {32: 150, 64: 300}
+"""Events from the start of a counter, by its width, to where it carries or ends."""
+STARTS = ("near their end", "near a carry", "as shipped")
+"""Where counters start."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,25 @@ class Read:
     address: int
 
 
-def table(near_end: bool) -> tuple[Register, ...]:
-    """The table; with `near_end`, one whose counters start shortly before they carry or end."""
-    if not near_end:
+def table(starts: str) -> tuple[Register, ...]:
+    """The table with counters that start as one of `STARTS` says."""
+    if starts == "as shipped":
         return REGISTERS
+    generator = random.Random(starts)
+
+    def start(field: Field) -> int:
+        # No wide one comes to its end: it carries into its highest bit.
+        carry = field.width if field.width == WORD else field.width - 1
+        above = 0
+        if starts == "near a carry":
+            carry = generator.randrange(8 if field.width == WORD else WORD, field.width - 1)
+            above = generator.getrandbits(field.width - 1 - carry) << carry + 1
+        return above + (1 << carry) - FEW[field.width]
+
     return tuple(
-        replace(r, fields=tuple(replace(f, reset=NEAR_END.get(r.name, f.reset)) for f in r.fields))
+        replace(r, fields=tuple(replace(field, reset=start(field)) for field in r.fields))
+        if r.access is Access.COUNTER
+        else r
         for r in REGISTERS
     )
 

@@ -10,7 +10,7 @@ from rootshift.hw.axi_bursts import Cause
 from rootshift.hw.fetch_unit import FetchUnit
 from rootshift.isa import OFFSET_WIDTH, Destination
 from rootshift.latency import BURST
-from rootshift.testbench.hw.axi_memory import AxiMemory
+from rootshift.testbench.hw.axi_memory import AxiMemory, bursts_of
 from rootshift.testbench.hw.bench import simulate
 from rootshift.testbench.hw.command_beats import Watch, command_beats, name_operands
 from rootshift.testbench.hw.harness import Bench
@@ -23,8 +23,8 @@ LONGEST = 3000
 STREAMS = {destination: destination.name.lower() for destination in Destination}
 MOVES = [f"{name}__{wire}" for name in STREAMS.values() for wire in ("valid", "ready")]
 
-NEVER = {"pressure": "random:0"}
-"""Nothing is taken."""
+FIRST = {"pressure": "bursts:60,1000000"}
+"""Some beats are taken, and then none."""
 
 
 async def move(bench: Bench, ram: AxiMemory, rng: random.Random) -> int:
@@ -52,12 +52,23 @@ def model(bench: Bench, ram: AxiMemory, orders: list[dict[str, int]]) -> tuple[d
     base = bench.get("base")
     beats, cause, where = {destination: [] for destination in Destination}, Cause.NONE, 0
     for order in orders:
-        for beat in range(order["beats"]):
+        fault = Cause.UNALIGNED if order["offset"] % ram.bytes else Cause.NONE
+        fault = fault if order["beats"] else Cause.EMPTY
+        for beat in range(max(order["beats"], 1)):
             at = (base + order["offset"] + beat * ram.bytes) % (1 << 40)
-            if cause == Cause.NONE and at in ram.errors:
-                cause, where = ram.errors[at], at
+            if not cause and (fault or at in ram.errors):
+                cause, where = fault or ram.errors[at], at
             beats[order["destination"]].append(list(bytes(ram.bytes) if cause else ram.beat(at)))
     return beats, cause, where
+
+
+def bursts(bench: Bench, ram: AxiMemory, orders: list[dict[str, int]]) -> list[tuple[int, int]]:
+    """Address and beats of all that the commands ask for."""
+    sound = [order for order in orders if order["offset"] % ram.bytes == 0]
+    runs = [((bench.get("base") + order["offset"]) % ram.space, order["beats"]) for order in sound]
+    return [
+        (at % ram.space, count) for run in runs for at, count in bursts_of(*run, ram.bytes, BURST)
+    ]
 
 
 async def begin(dut) -> tuple[Bench, AxiMemory]:
@@ -73,6 +84,7 @@ async def begin(dut) -> tuple[Bench, AxiMemory]:
 async def fetch(bench: Bench, ram: AxiMemory, what: str, orders: list, **patterns) -> None:
     """Run the commands; hold data, failure and what the unit tells of itself against the model."""
     expected, cause, where = model(bench, ram, orders)
+    ram.bursts.clear()
     watch = Watch(bench, "busy", "stall", "done_stb", *MOVES)
     sinks = {STREAMS[destination]: len(beats) for destination, beats in expected.items()}
     got = await bench.run({"command": command_beats("FETCH", orders)}, sinks, **patterns)
@@ -81,6 +93,9 @@ async def fetch(bench: Bench, ram: AxiMemory, what: str, orders: list, **pattern
         bench.compare(f"{what}: {destination.name}", found, np.reshape(beats, found.shape))
     bench.compare(f"{what}: cause", bench.get("cause"), cause)
     bench.compare(f"{what}: address", bench.get("address"), where)
+    asked = [(at, count) for _, at, count in ram.bursts]
+    whole = bursts(bench, ram, orders)
+    bench.compare(f"{what}: bursts", asked, whole[: len(asked)] if cause else whole)
     rows = np.array(list(watch.stop().values()))
     busy, stall, done, moves = rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3:]
     moved = (moves[:, 0::2] & moves[:, 1::2]).any(1)
@@ -106,38 +121,58 @@ async def streams_equal_memory(dut):
 async def errors_give_zeros_and_their_place(dut):
     bench, ram = await begin(dut)
     rng = random.Random(bench.params["seed"] + 1)
-    for run, (idle, pressure) in enumerate(PAIRS):
+    for run, cause in enumerate(4 * (Cause.SLVERR, Cause.DECERR, Cause.UNALIGNED, Cause.EMPTY)):
+        idle, pressure = PAIRS[run % len(PAIRS)]
         await bench.reset()
-        ram.latency = rng.choice((1, 3, 20))
+        ram.latency, ram.errors = rng.choice((1, 3, 20)), {}
         first = await move(bench, ram, rng)
         orders = commands(rng, ram.bytes, first, 8)
         wrong = rng.choice(orders)
-        at = ram.base + wrong["offset"] - first + rng.randrange(wrong["beats"]) * ram.bytes
-        ram.errors = {at: rng.choice((Cause.SLVERR, Cause.DECERR))}
+        # So many short ones that all the places in which a command waits are taken.
+        orders += [
+            order | {"beats": 1}
+            for order in commands(rng, ram.bytes, first, 2 * bench.params["outstanding"])
+        ]
+        if cause == Cause.UNALIGNED:
+            wrong["offset"] += rng.randrange(1, ram.bytes)
+        elif cause == Cause.EMPTY:
+            wrong["beats"] = 0
+        else:
+            at = ram.base + wrong["offset"] - first + rng.randrange(wrong["beats"]) * ram.bytes
+            ram.errors = {at: cause}
         patterns = {"idle": idle, "pressure": pressure, "seed": run}
         await fetch(bench, ram, f"{idle}, {pressure}", orders, **patterns)
-        bench.compare("failed", bench.get("cause") != Cause.NONE, True)
+        bench.compare("failed", bench.get("cause"), cause)
 
 
 @cocotb.test()
 async def long_commands(dut):
-    """One to its end, where it fails at last; of others what is asked for while none is taken."""
+    """One to its end, where it fails at last; of others the first beats, and none of the next."""
     bench, ram = await begin(dut)
-    rng, bursts = random.Random(bench.params["seed"] + 2), bench.params["outstanding"]
+    rng = random.Random(bench.params["seed"] + 2)
     offset = await move(bench, ram, rng)
     order = {"offset": offset, "beats": LONGEST, "destination": Destination.EMBED}
     ram.errors = {ram.base + (LONGEST - 2) * ram.bytes: Cause.SLVERR}
     await fetch(bench, ram, "long", [order])
     for bit in range(11, 24):
-        for beats in (1 << bit, (1 << bit) + 1):
+        for beats in (1 << bit, (1 << bit) + 2 * BURST + 1):
             await bench.reset()
             offset = await move(bench, ram, rng)
             orders = [order | {"offset": offset, "beats": beats}]
+            orders += [orders[0] | {"destination": Destination.WEIGHTS}]
+            beats_of = {"embed": beats, "weights": beats}
             with pytest.raises(ProtocolError, match="nothing moved"):
-                await bench.run({"command": command_beats("FETCH", orders)}, {}, stuck=20, **NEVER)
-            spans = [(at - ram.base, count) for _, at, count in ram.bursts]
-            size = BURST * ram.bytes
-            bench.compare("bursts", spans, [(n * size, BURST) for n in range(bursts)])
+                await bench.run(
+                    {"command": command_beats("FETCH", orders)}, beats_of, stuck=20, **FIRST
+                )
+            taken = len(bench.sinks["embed"].beats)
+            values = [value.to_bytes(ram.bytes, "little") for value in bench.sinks["embed"].beats]
+            held = [ram.beat(ram.base + n * ram.bytes) for n in range(taken)]
+            bench.compare("first beats", values == held, True)
+            bench.compare("beats of the next", bench.sinks["weights"].beats, [])
+            asked = taken // BURST + bench.params["outstanding"]
+            places = [(ram.base + n * BURST * ram.bytes, BURST) for n in range(asked)]
+            bench.compare("bursts", [(at, count) for _, at, count in ram.bursts], places)
 
 
 @cocotb.test()

@@ -8,7 +8,7 @@ _MUTANT = re.compile(r"-mode const([01]) .*?-cell (\S+) -port (\S+) -portbit (\d
 
 
 def sets_what_is(netlist: str, mutant: str) -> bool:
-    """Whether a mutant sets a bit of a cell to the constant that it is already.
+    """Whether a mutant sets a bit of a cell to the constant that it is already, or may be (`x`).
 
     Parameters: `netlist` as `Mutants.netlist`, `mutant` as `Mutant.command`.
     """
@@ -17,11 +17,11 @@ def sets_what_is(netlist: str, mutant: str) -> bool:
         return False
     value, cell, port, bit = found.groups()
     bits = _bits(netlist, cell, port)
-    return bits[int(bit)] == value if int(bit) < len(bits) else False
+    return bits[int(bit)] in (value, "x") if int(bit) < len(bits) else False
 
 
 def _bits(netlist: str, cell: str, port: str) -> list[str]:
-    """What a port of a cell is connected to, lowest bit first: 0 and 1, or a sign for others."""
+    """What a port of a cell is connected to, lowest bit first: 0, 1 and x, or a sign for others."""
     names = "|".join(re.escape(prefix + cell) for prefix in ("\\", ""))
     block = re.search(rf"^  cell \S+ (?:{names})\n(.*?)^  end$", netlist, re.MULTILINE | re.DOTALL)
     line = block and re.search(rf"^    connect \\{port} (.*)$", block[1], re.MULTILINE)

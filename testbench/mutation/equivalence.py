@@ -21,7 +21,7 @@ MEMORY_MAX = 1 << 12
 CELLS_MAX = 1500
 """Bits of memory, and cells: a proof over more is not tried."""
 PROOF = "proved equal on every output, payloads where valid, by induction with Yosys"
-CONSTANT = "sets a bit to the constant that it is"
+CONSTANT = "sets a bit to the constant that it is, or may be"
 
 _PORT = re.compile(r"^  wire (?:width (\d+) )?(input|output) \d+ \\(\w+)$", re.MULTILINE)
 _MEMORY = re.compile(r"parameter \\WIDTH (\d+)\s+parameter \\OFFSET \d+\s+parameter \\SIZE (\d+)")
