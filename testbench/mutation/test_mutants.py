@@ -23,7 +23,8 @@ def test_the_unit_passes_and_a_mutant_is_killed(monkeypatch: pytest.MonkeyPatch)
     simulators = Simulators(1, 1, SILENT)
     monkeypatch.setattr(bench, "command", simulators.command)
     monkeypatch.setattr(compared, "record", lambda *_: None)
-    test, arguments = test_residual_add.test_sums_equal_golden, {"lanes": 1}
+    test = test_residual_add.test_sums_equal_golden
+    arguments = {"lanes": 1, "monkeypatch": monkeypatch}
     test(**arguments)
     simulators.choose(1)
     assert fails(test, arguments)
