@@ -76,10 +76,11 @@ def model(ram: AxiMemory, params: dict, orders: list) -> tuple[list[np.ndarray],
     for order in orders:
         if order["beats"]:
             pixels = bytearray()
+            fault = Cause.UNALIGNED if order["offset"] % ram.bytes else Cause.NONE
             for beat in range(min(order["beats"], SIZE // ram.bytes)):
                 at = (ram.base + order["offset"] + beat * ram.bytes) % ram.space
-                if cause == Cause.NONE and at in ram.errors:
-                    cause, where = ram.errors[at], at
+                if cause == Cause.NONE and (fault or at in ram.errors):
+                    cause, where = fault or ram.errors[at], at
                 pixels += bytes(ram.bytes) if cause else ram.beat(at)
             position = 0
         words = []
@@ -150,7 +151,7 @@ async def cut(bench: Bench, ram: AxiMemory, what: str, orders: list, **patterns)
     cycles = np.array(list(rows))
     bench.compare(f"{what}: busy", cycles[busy == 1], at_work(began, done))
     bench.compare(f"{what}: stall", np.any(stall & (~busy | valid & ready)), False)
-    waits = (cycles > began[0]) & (cycles <= ram.moves["r"][0])
+    waits = (cycles > began[0]) & (cycles <= min(ram.moves["r"], default=began[0]))
     bench.compare(f"{what}: waits for memory", stall[waits].all(), True)
     return cycles[stall == 1]
 
@@ -191,7 +192,8 @@ async def operands_of_all_bits(dut):
 async def errors_give_zeros_and_their_place(dut):
     bench, ram = await begin(dut)
     rng = random.Random(bench.params["seed"] + 1)
-    for run, (idle, pressure) in enumerate(PAIRS):
+    for run, cause in enumerate(3 * (Cause.SLVERR, Cause.DECERR, Cause.UNALIGNED)):
+        idle, pressure = PAIRS[run % len(PAIRS)]
         await bench.disturb(seed=run)
         ram.latency, ram.base = rng.choice((1, 3, 20)), BASES[run % len(BASES)]
         orders = images(rng, bench.params, 3)
@@ -199,10 +201,12 @@ async def errors_give_zeros_and_their_place(dut):
         needed = wrong["run"] * wrong["height"] * wrong["across"] * wrong["down"]
         beat = rng.randrange(-(-needed // ram.bytes))
         at = (ram.base + wrong["offset"] + beat * ram.bytes) % ram.space
-        ram.errors = {at: rng.choice((Cause.SLVERR, Cause.DECERR))}
+        ram.errors = {} if cause == Cause.UNALIGNED else {at: cause}
+        if cause == Cause.UNALIGNED:
+            wrong["offset"] += rng.randrange(1, ram.bytes)
         patterns = {"idle": idle, "pressure": pressure, "seed": run}
         await cut(bench, ram, f"{idle}, {pressure}", orders, **patterns)
-        bench.compare("failed", bench.get("cause") != Cause.NONE, True)
+        bench.compare("failed", bench.get("cause"), cause)
 
 
 @cocotb.test()

@@ -31,7 +31,8 @@ def _bits(netlist: str, cell: str, port: str) -> list[str]:
     bits: list[str] = []
     for part in _SIGNAL.finditer(line[1]):
         if part["bits"]:
-            bits += part["bits"]
+            # Those that are not written are as the highest that is, or 0 where that is 0 or 1.
+            bits += part["bits"].rjust(int(part["size"]), part["bits"][0].replace("1", "0"))
         elif part["at"]:
             high, _, low = part["at"].partition(":")
             bits += "?" * (int(high) - int(low or high) + 1)

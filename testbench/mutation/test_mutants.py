@@ -60,6 +60,7 @@ def test_a_proof_is_found_for_what_changes_nothing_alone() -> None:
         ("const1", "$1", "A", 5, True),
         ("inv", "$1", "B", 0, False),
         ("const1", "$1", "B", 3, True),
+        ("const1", "$1", "B", 5, True),
         ("const0", "$1", "B", 3, True),
         ("inv", "$1", "B", 3, False),
         ("const1", "sum", "Y", 0, False),
@@ -71,7 +72,7 @@ def test_a_bit_that_is_set_to_what_it_is(
     netlist = (
         'module \\top\n  wire width 4 $x\n  attribute \\src "y"\n  wire \\y\n'
         "  cell $add $1\n    parameter \\A_SIGNED 0\n    connect \\A { 1'1 $x [3:1] 1'0 \\y }\n"
-        "    connect \\B 4'x001\n    connect \\Y $x\n  end\n"
+        "    connect \\B 6'x001\n    connect \\Y $x\n  end\n"
         "  cell $not \\sum\n    connect \\A \\y\n    connect \\Y $x [0]\n  end\nend\n"
     )
     mutant = f"mutate -mode {mode} -module top -cell {cell} -port {port} -portbit {bit} -src a"
