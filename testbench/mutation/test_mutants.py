@@ -64,6 +64,8 @@ def test_a_proof_is_found_for_what_changes_nothing_alone() -> None:
         ("const0", "$1", "B", 3, True),
         ("inv", "$1", "B", 3, False),
         ("const1", "sum", "Y", 0, False),
+        ("const1", "$2", "S", 0, True),
+        ("const0", "$2", "S", 0, False),
     ],
 )
 def test_a_bit_that_is_set_to_what_it_is(
@@ -73,6 +75,7 @@ def test_a_bit_that_is_set_to_what_it_is(
         'module \\top\n  wire width 4 $x\n  attribute \\src "y"\n  wire \\y\n'
         "  cell $add $1\n    parameter \\A_SIGNED 0\n    connect \\A { 1'1 $x [3:1] 1'0 \\y }\n"
         "    connect \\B 6'x001\n    connect \\Y $x\n  end\n"
+        "  cell $mux $2\n    connect \\A 4'x\n    connect \\B $x\n    connect \\S \\y\n  end\n"
         "  cell $not \\sum\n    connect \\A \\y\n    connect \\Y $x [0]\n  end\nend\n"
     )
     mutant = f"mutate -mode {mode} -module top -cell {cell} -port {port} -portbit {bit} -src a"
