@@ -97,8 +97,9 @@ class FrameReceiver(wiring.Component):
             with m.State(state):
                 with m.If(self.fault_stb & ~self.hold):
                     refuse(LinkFault.BAD_BYTE)
-                with m.Elif(silent & (state != "START")):
-                    refuse(LinkFault.SILENCE)
+                if state != "START":
+                    with m.Elif(silent):
+                        refuse(LinkFault.SILENCE)
                 with m.Elif(taken):
                     m.d.comb += crc.valid.eq(state != "START")
                     yield

@@ -1,5 +1,6 @@
 """The way of the calibration images through a network, node by node, in chunks of images."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -147,7 +148,8 @@ class Walk:
             for chunk in self.chunks:
                 low, high = torch.aminmax(self.value(node.name, chunk))
                 largest = max(largest, -float(low), float(high))
-            if largest > _LARGEST:
+            # What is not finite is told where it is searched.
+            if _LARGEST < largest < math.inf:
                 raise CalibrationError(
                     f"{node.name}: values must be at most {_LARGEST:.3g}, not {largest:.3g}"
                 )
