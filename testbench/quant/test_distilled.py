@@ -36,7 +36,7 @@ def distilled(seed: int = 0, **changes):
 @pytest.fixture(scope="module")
 def made() -> Exported:
     model = distilled(1)
-    return exported(model, shaded_pixels(model, 16, 2), "W8A8", method="repq")
+    return exported(model, shaded_pixels(model, 64, 2), "W8A8", method="repq")
 
 
 @pytest.mark.parametrize("mode", ["integer", "reference"])
@@ -74,7 +74,7 @@ def test_levels_agree(made: Exported) -> None:
     fake = FakeModel(made.artifact).logits(torch.from_numpy(pixels)).numpy()
     integer = GoldenModel(made.artifact).run(pixels).logits * made.artifact["head"].scale
     for level in (fake, integer):
-        assert np.corrcoef(level.ravel(), want.ravel())[0, 1] > 0.99
+        assert np.corrcoef(level.ravel(), want.ravel())[0, 1] > 0.995
 
 
 def test_weights_load_with_their_number_of_classes(tmp_path) -> None:
