@@ -191,8 +191,10 @@ class AccumulatorBuffer(wiring.Component):
         The beat that follows another of its address was read before that one's total was written:
         it takes the total from the output, which has that of each beat, the last or not.
         """
-        read, late = Signal.like(before, reset_less=True), Signal.like(beat, reset_less=True)
-        late_valid, again = Signal(), Signal()
+        read = Signal.like(before, reset_less=True)
+        late = Signal.like(beat, reset_less=True)
+        late_valid = Signal()
+        again = Signal()
         m.d.sync += [
             read.eq(word),
             late.eq(beat),

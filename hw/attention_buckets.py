@@ -125,10 +125,12 @@ class AttentionBuckets(wiring.Component):
         zero, groups = self.codes.zero, -(-self.rows // self.drains)
 
         # A bank is full from its last key until its last word has been read.
-        full, filling = Signal(2), Signal()
+        full = Signal(2)
+        filling = Signal()
         sizes = [Signal(self._sizes, name=f"sizes_{bank}") for bank in range(2)]
         sweep = Signal(init=1)
-        accept, complete = Signal(), Signal()
+        accept = Signal()
+        complete = Signal()
         m.d.comb += [
             accept.eq(self.i.valid & self.i.ready),
             complete.eq(accept & self.i.payload.last),
@@ -143,11 +145,19 @@ class AttentionBuckets(wiring.Component):
                     ]
 
         # Three steps: the code is looked up, the word is read, the OR of the rows is offered.
-        code, group, draining = Signal(range(zero)), Signal(range(groups)), Signal()
-        advance, issue = Signal(), Signal()
-        last_code, last_group = Signal(), Signal()
+        code = Signal(range(zero))
+        group = Signal(range(groups))
+        draining = Signal()
+        advance = Signal()
+        issue = Signal()
+        last_code = Signal()
+        last_group = Signal()
         rows_used = Signal(range(self.rows + 1))
-        reading, reading_bank, early, last, release = (Signal() for _ in range(5))
+        reading = Signal()
+        reading_bank = Signal()
+        early = Signal()
+        last = Signal()
+        release = Signal()
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
             issue.eq(full.bit_select(draining, 1) & advance),
@@ -185,14 +195,16 @@ class AttentionBuckets(wiring.Component):
         swept = ~sweep | last_code
         m.d.sync += self.i.ready.eq(swept & (~full.bit_select(following, 1) | released))
 
-        values, adding_bank = Signal.like(self.i.payload.values, reset_less=True), Signal()
+        values = Signal.like(self.i.payload.values, reset_less=True)
+        adding_bank = Signal()
         m.d.sync += [values.eq(self.i.payload.values), adding_bank.eq(filling)]
         control = _Control(
             accept, filling, full, advance, draining, sweep, code, values, adding_bank
         )
         words = []
         for row in range(self.rows):
-            turn, forget = Signal(name=f"turn_{row}"), Signal(name=f"forget_{row}")
+            turn = Signal(name=f"turn_{row}")
+            forget = Signal(name=f"forget_{row}")
             # Rows that are not used have no turn, but took codes: they forget with the last ones.
             m.d.comb += [
                 turn.eq(issue & (group == row // self.drains)),
@@ -214,7 +226,8 @@ class AttentionBuckets(wiring.Component):
         accept, filling, full, advance, draining, sweep, code, values, adding_bank = control
         zero = self.codes.zero
         own = self.i.payload.codes[row]
-        target, read = Signal(self.codes.width, reset_less=True), []
+        target = Signal(self.codes.width, reset_less=True)
+        read = []
         m.d.sync += target.eq(own)
         total = Signal(self.bucket)
         for bank in range(2):
@@ -222,9 +235,12 @@ class AttentionBuckets(wiring.Component):
             occurred = Memory(shape=1, depth=zero + 1, init=[])
             m.submodules[f"buckets_{row}_{bank}"] = storage
             m.submodules[f"occurred_{row}_{bank}"] = occurred
-            word, look = storage.read_port(domain="comb"), occurred.read_port(domain="comb")
-            add, mark = storage.write_port(), occurred.write_port()
-            drained, add_en = Signal(), Signal()
+            word = storage.read_port(domain="comb")
+            look = occurred.read_port(domain="comb")
+            add = storage.write_port()
+            mark = occurred.write_port()
+            drained = Signal()
+            add_en = Signal()
             address = Signal(range(zero + 1), reset_less=True)
             taken = accept & (filling == bank) & (own < zero)
             m.d.comb += [

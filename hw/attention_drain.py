@@ -110,15 +110,19 @@ class AttentionDrain(wiring.Component):
             Signal(pair, name=f"place_{n}", reset_less=True) for n in range(span * self.drains)
         ]
         keys = [Signal(counts, name=f"keys_{n}", reset_less=True) for n in range(self.drains)]
-        busy, step, complete = Signal(), Signal(), Signal()
-        group, row, drain = (
-            Signal(range(self.groups)),
-            Signal(range(self.rows)),
-            Signal(range(self.drains)),
-        )
-        last_group, last_row, last_step, ends = Signal(), Signal(), Signal(), Signal()
+        busy = Signal()
+        step = Signal()
+        complete = Signal()
+        group = Signal(range(self.groups))
+        row = Signal(range(self.rows))
+        drain = Signal(range(self.drains))
+        last_group = Signal()
+        last_row = Signal()
+        last_step = Signal()
+        ends = Signal()
         # Of the tile whose rows are in the places.
-        sizes, used = Signal(self._sizes), Signal(self.lanes)
+        sizes = Signal(self._sizes)
+        used = Signal(self.lanes)
         m.d.comb += [
             # A row has a place when it comes out.
             step.eq(busy & ((group != 0) | rows.room)),
@@ -157,7 +161,9 @@ class AttentionDrain(wiring.Component):
                     m.d.sync += [place.even.eq(even), place.odd.eq(odd)]
 
         stages = drain_stages(self.stages)
-        valid, row_end, tile_end = Signal(stages), Signal(stages), Signal(stages)
+        valid = Signal(stages)
+        row_end = Signal(stages)
+        tile_end = Signal(stages)
         m.d.sync += [
             valid.eq((valid << 1) | step),
             row_end.eq((row_end << 1) | last_group),

@@ -150,7 +150,8 @@ class AttentionUnit(wiring.Component):
         offered = operands("ATTENTION", self.command.payload)
         # Out moves on with the tiles of queries; queries are those whose tile is still to be read.
         held = Signal.like(offered, reset_less=True)
-        start, sent = Signal(), Signal()
+        start = Signal()
+        sent = Signal()
         m.d.comb += [
             self.command.ready.eq(~self.busy),
             start.eq(self.command.valid & self.command.ready),
@@ -189,9 +190,14 @@ class AttentionUnit(wiring.Component):
     def _ask_values(self, m: Module, start: Value, offered: Any, held: Any) -> None:
         """Ask for the values of all tiles of channels, again for each tile of queries."""
         address = self.values.address
-        asking, last_key, last_tile = Signal(), Signal(), Signal()
-        first, at, following = (Signal(WORD_ADDRESS_WIDTH) for _ in range(3))
-        key, tile = Signal.like(offered.keys), Signal.like(offered.tiles)
+        asking = Signal()
+        last_key = Signal()
+        last_tile = Signal()
+        first = Signal(WORD_ADDRESS_WIDTH)
+        at = Signal(WORD_ADDRESS_WIDTH)
+        following = Signal(WORD_ADDRESS_WIDTH)
+        key = Signal.like(offered.keys)
+        tile = Signal.like(offered.tiles)
         queries = Signal.like(offered.queries)
         m.d.comb += [
             address.valid.eq(asking),
@@ -240,10 +246,14 @@ class AttentionUnit(wiring.Component):
     def _write(self, m: Module, start: Value, offered: Any, held: Any, sent: Signal) -> None:
         """Write the rows that leave; the last one ends the command."""
         rows, write, kept = self.attention.o, self.write, self.log_codes_kept
-        leaves, tile_in, tile_out = Signal(), Signal(), Signal()
-        first, at = Signal(WORD_ADDRESS_WIDTH), Signal(WORD_ADDRESS_WIDTH)
+        leaves = Signal()
+        tile_in = Signal()
+        tile_out = Signal()
+        first = Signal(WORD_ADDRESS_WIDTH)
+        at = Signal(WORD_ADDRESS_WIDTH)
         following = Signal(WORD_ADDRESS_WIDTH)
-        tile, inside = Signal.like(offered.tiles), Signal(range(INSIDE_MAX + 1))
+        tile = Signal.like(offered.tiles)
+        inside = Signal(range(INSIDE_MAX + 1))
         all_in = (held.queries == 0) & ~(kept.behind | kept.o.valid)
         m.d.comb += [
             write.valid.eq(rows.valid),

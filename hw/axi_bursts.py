@@ -112,7 +112,8 @@ class BurstSplitter(wiring.Component):
         kept = {"address": self.addr_width, "final": self.beats_width, "fault": CAUSE_WIDTH}
         command = Signal(data.StructLayout(kept | {"carry": self.carry}), reset_less=True)
         valid = Signal()
-        place, page_left = command.address[offset:], Signal(range(page_beats))
+        place = command.address[offset:]
+        page_left = Signal(range(page_beats))
         # The longest burst that may start here.
         limit = Signal(range(self.burst))
         piece = self.o.payload

@@ -88,8 +88,10 @@ class BlockMemory(wiring.Component):
         self._burst = data.StructLayout(
             {"index": self._index_width, "outside": 1, "len": LEN_WIDTH, "id": 1}
         )
-        self._read(m, memory.read_port())
-        self._write(m, memory.write_port(granularity=8))
+        read = memory.read_port()
+        write = memory.write_port(granularity=8)
+        self._read(m, read)
+        self._write(m, write)
         return m
 
     def _request(self, m: Module, channel: str, depth: int) -> SyncFIFO:
@@ -132,7 +134,8 @@ class BlockMemory(wiring.Component):
         beat = data.StructLayout({"data": self.data_width, "fails": 1, "last": 1, "id": 1})
         answers = SyncFIFOBuffered(width=beat.size, depth=self._BEATS_AHEAD)
         m.submodules.answers = answers
-        issue, taken = Signal(), Signal()
+        issue = Signal()
+        taken = Signal()
         room = Signal(range(self._BEATS_AHEAD + 1), init=self._BEATS_AHEAD)
         m.d.comb += [
             issue.eq(queue.r_rdy & (room != 0)),
@@ -147,7 +150,9 @@ class BlockMemory(wiring.Component):
         # What goes with the word while it is looked up, and then with it: the way out of a block
         # RAM and past its neighbours is a cycle of its own.
         about = Signal(data.StructLayout({"fails": 1, "last": 1, "id": 1}))
-        found, looked_up, put = Signal(beat), Signal(), Signal()
+        found = Signal(beat)
+        looked_up = Signal()
+        put = Signal()
         m.d.sync += [
             looked_up.eq(issue),
             about.fails.eq(self._fails(burst, index)),
@@ -178,9 +183,13 @@ class BlockMemory(wiring.Component):
         answer = data.StructLayout({"fails": 1, "id": 1})
         answers = SyncFIFO(width=answer.size, depth=self.write_bursts)
         m.submodules.beats, m.submodules.write_answers = beats, answers
-        incoming, moved = Signal(beat), data.View(beat, beats.r_data)
-        move, fails, failed = Signal(), Signal(), Signal()
-        ended, out = Signal(answer), data.View(answer, answers.r_data)
+        incoming = Signal(beat)
+        moved = data.View(beat, beats.r_data)
+        move = Signal()
+        fails = Signal()
+        failed = Signal()
+        ended = Signal(answer)
+        out = data.View(answer, answers.r_data)
         m.d.comb += [
             incoming.data.eq(bus.wdata),
             incoming.strobes.eq(bus.wstrb),

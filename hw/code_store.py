@@ -78,8 +78,11 @@ class CodeStore(wiring.Component):
         m.submodules.table = table = self._table
         connect(m, flipped(self.table), table.table)
         chunk, write = self.i.payload, self.write
-        valid, free, straight = Signal(), Signal(), Signal(self._codes)
-        address, place = Signal(WORD_ADDRESS_WIDTH), Signal.like(chunk.place)
+        valid = Signal()
+        free = Signal()
+        straight = Signal(self._codes)
+        address = Signal(WORD_ADDRESS_WIDTH)
+        place = Signal.like(chunk.place)
         codes = Signal(self._codes)
         # The table's register and those here move as one.
         m.d.comb += [

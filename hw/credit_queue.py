@@ -16,7 +16,8 @@ DEPTH_MAX = 8192
 def credits(m: Module, taken: Value, leaves: Value, most: int, *, name: str = "room") -> Signal:
     """Return whether one more beat may enter, from a register: fewer than `most` have been `taken`
     up to the cycle before and not left."""
-    owed, room = Signal(range(most + 1), name=f"{name}_owed"), Signal(init=1, name=name)
+    owed = Signal(range(most + 1), name=f"{name}_owed")
+    room = Signal(init=1, name=name)
     # What is compared does not wait for who comes and goes, which is late.
     with m.If(taken & ~leaves):
         m.d.sync += [owed.eq(owed + 1), room.eq(owed != most - 1)]
@@ -80,7 +81,8 @@ class CreditQueue(wiring.Component):
         shape = self.i.payload.shape()
         queue = Memory(shape=shape, depth=1 << (self.depth - 1).bit_length(), init=[])
         m.submodules.queue = queue
-        put, get = queue.write_port(), queue.read_port(domain="comb")
+        put = queue.write_port()
+        get = queue.read_port(domain="comb")
         there = Signal(range(self.depth + 1))
         leaves = self.o.valid & self.o.ready
         m.d.comb += [

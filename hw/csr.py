@@ -119,8 +119,10 @@ class CsrBank(wiring.Component):
     def _write_channels(self, m: Module) -> None:
         """Hold address and data until both are there and the last answer is gone, then act."""
         bus = self.s_axil
-        address, have_address = Signal(ADDRESS_WIDTH - 2), Signal()
-        lanes, have_data = Signal(WORD // 8), Signal()
+        address = Signal(ADDRESS_WIDTH - 2)
+        have_address = Signal()
+        lanes = Signal(WORD // 8)
+        have_data = Signal()
         write = Signal()
         self._wdata = Signal(WORD)
         self._wmask = Cat(lane.replicate(8) for lane in lanes)
@@ -153,7 +155,9 @@ class CsrBank(wiring.Component):
     def _read_channels(self, m: Module) -> None:
         """Hold the address until the last answer is gone, then answer."""
         bus = self.s_axil
-        address, have_address, read = Signal(ADDRESS_WIDTH - 2), Signal(), Signal()
+        address = Signal(ADDRESS_WIDTH - 2)
+        have_address = Signal()
+        read = Signal()
         m.d.comb += [
             bus.arready.eq(~have_address),
             read.eq(have_address & (~bus.rvalid | bus.rready)),

@@ -79,8 +79,10 @@ class FrameReceiver(wiring.Component):
         m = Module()
         m.submodules.crc = crc = CRC16_IBM_3740(data_width=8).create()
         byte, taken = self.i.payload, self.i.valid & ~self.hold
-        left, low = Signal(range(max(self.lengths.values()) + 1)), Signal(8)
-        silence, silent = Signal(range(self.timeout)), Signal()
+        left = Signal(range(max(self.lengths.values()) + 1))
+        low = Signal(8)
+        silence = Signal(range(self.timeout))
+        silent = Signal()
         m.d.comb += [silent.eq(silence == self.timeout - 1), crc.data.eq(byte)]
         m.d.sync += [self.payload.valid.eq(0), self.payload.payload.eq(byte)]
         with m.If(self.i.valid | self.fault_stb | self.hold):
@@ -184,7 +186,8 @@ class FrameSender(wiring.Component):
         m.submodules.crc = crc = CRC16_IBM_3740(data_width=8).create()
         header = Signal.like(self.header.payload)
         length = header.length
-        out, sent = self.o, Signal()
+        out = self.o
+        sent = Signal()
         m.d.comb += [
             out.valid.eq(1),
             sent.eq(out.valid & out.ready),

@@ -74,7 +74,9 @@ class Gearbox(wiring.Component):
                 "twice": 1,
             }
         )
-        state, push, pop = Signal(shape), Signal(), Signal()
+        state = Signal(shape)
+        push = Signal()
+        pop = Signal()
         level, place = state.level, state.place
 
         def after(count: Value) -> Value:

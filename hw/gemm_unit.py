@@ -127,7 +127,9 @@ class GemmUnit(wiring.Component):
         most = words_waiting(self.stages)
         m.submodules.queue = queue = SyncFIFOBuffered(width=self._rest.size, depth=most)
         held = Signal(COMMAND, reset_less=True)
-        starts, asks, all_asked = Signal(), Signal(), Signal()
+        starts = Signal()
+        asks = Signal()
+        all_asked = Signal()
         # Words are asked for while this is set.
         asking = Signal()
         asked = data.View(self._rest, queue.w_data)
@@ -162,7 +164,9 @@ class GemmUnit(wiring.Component):
         tile_base = Signal(WORD_ADDRESS_WIDTH, reset_less=True)
         pass_base = Signal(WORD_ADDRESS_WIDTH, reset_less=True)
         next_tile = Signal(WORD_ADDRESS_WIDTH)
-        bank, last, retire = Signal(), Signal(), Signal()
+        bank = Signal()
+        last = Signal()
+        retire = Signal()
         # Innermost first; all are 0 again when the last word is asked for.
         loops = "tokens", "activation_digits", "tiles", "weight_digits", "groups"
         count, ends = {}, {}

@@ -209,7 +209,9 @@ class HostLink(wiring.Component):
     def _reply(self, m: Module) -> None:
         """A header, and then word after word from where it is to the line."""
         header, payload, words = self._sender.header, self._sender.payload, self._words
-        place, word, left = Signal.like(words), Signal(WORD), Signal(range(WORD_BYTES))
+        place = Signal.like(words)
+        word = Signal(WORD)
+        left = Signal(range(WORD_BYTES))
         depth = len(self.identity) // WORD_BYTES
         identity = Memory(shape=WORD, depth=depth, init=_split(self.identity))
         m.submodules.identity = identity

@@ -131,8 +131,12 @@ class LayerNorm(wiring.Component):
 
         m.submodules.codes = codes = CreditQueue(self.o.payload.shape(), depth=waiting)
 
-        inside, none, loading = Signal(range(room + waiting + 2)), Signal(init=1), Signal()
-        load, accept, gives = Signal(), Signal(), Signal()
+        inside = Signal(range(room + waiting + 2))
+        none = Signal(init=1)
+        loading = Signal()
+        load = Signal()
+        accept = Signal()
+        gives = Signal()
         write = Signal(range(self.beats))
         # No row is inside while a set is loaded.
         m.submodules.storage = storage = Memory(
@@ -173,9 +177,13 @@ class LayerNorm(wiring.Component):
         m.submodules.numbers = numbers = CreditQueue(statistics.o.payload.shape(), depth=2)
         row = numbers.o.payload
         # And so has the word that leaves next, since a block RAM is slow.
-        word, word_valid = Signal.like(rows.r_data, reset_less=True), Signal()
-        leave, last, row_ends = Signal(), Signal(), Signal()
-        left, beat = Signal(range(self.depth + 1)), Signal(range(self.beats))
+        word = Signal.like(rows.r_data, reset_less=True)
+        word_valid = Signal()
+        leave = Signal()
+        last = Signal()
+        row_ends = Signal()
+        left = Signal(range(self.depth + 1))
+        beat = Signal(range(self.beats))
         m.d.comb += [
             leave.eq(word_valid & numbers.o.valid & codes.room),
             row_ends.eq(leave & last),
@@ -222,7 +230,8 @@ class LayerNorm(wiring.Component):
             normalized = self._normalize(m, lane, residuals, total, reciprocal, exponent)
             code = self._scale(m, lane, normalized, look.data)
             clamped, outside = clamp(code, 0, self.high)
-            event, counted = Signal(name=f"event_{lane}", reset_less=True), count > lane
+            event = Signal(name=f"event_{lane}", reset_less=True)
+            counted = count > lane
             result = Signal(self.code_width, name=f"result_{lane}", reset_less=True)
             m.d.comb += codes.i.payload.codes[lane].eq(result)
             m.d.sync += [

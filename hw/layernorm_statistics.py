@@ -76,8 +76,11 @@ class LayerNormStatistics(wiring.Component):
         m.submodules.radicands = radicands = CreditQueue(
             root.i.payload.shape(), depth=norm_rows_waiting(self.lanes, self.stages)
         )
-        accept, last, start = Signal(), Signal(), Signal(init=1)
-        left, now = Signal.like(self.channels), Signal.like(self.channels)
+        accept = Signal()
+        last = Signal()
+        start = Signal(init=1)
+        left = Signal.like(self.channels)
+        now = Signal.like(self.channels)
         m.d.comb += [
             self.i.ready.eq(radicands.room),
             accept.eq(self.i.valid & self.i.ready),
@@ -88,7 +91,8 @@ class LayerNormStatistics(wiring.Component):
         with m.If(accept):
             m.d.sync += [start.eq(last), left.eq(now - self.lanes)]
 
-        valid, ends = Signal(stages), Signal(stages)
+        valid = Signal(stages)
+        ends = Signal(stages)
         m.d.sync += [
             valid.eq((valid << 1) | accept),
             ends.eq((ends << 1) | last),
@@ -146,7 +150,8 @@ class LayerNormStatistics(wiring.Component):
         wide = {"stages": self.stages, "wide": True}
         weighted = multiply(m, squares, self.channels, name="weighted", **wide)
         square = multiply(m, total, total, name="square", **wide)
-        variance, delayed = Signal(width, reset_less=True), Signal(width, reset_less=True)
+        variance = Signal(width, reset_less=True)
+        delayed = Signal(width, reset_less=True)
         exponent = Signal(self.tag["exponent"].shape, reset_less=True)
         normalized = Signal(2 * ROOT_WIDTH, reset_less=True)
         tag = Signal(self.tag, reset_less=True)

@@ -127,7 +127,9 @@ class LayerNormUnit(wiring.Component):
         offered = operands("LAYERNORM", self.command.payload)
         # Base, rows and out move on with the rows.
         held = Signal.like(offered)
-        start, loaded, written = Signal(), Signal(), Signal()
+        start = Signal()
+        loaded = Signal()
+        written = Signal()
         m.d.comb += [
             self.command.ready.eq(~self.busy),
             start.eq(self.command.valid & self.command.ready),
@@ -168,7 +170,9 @@ class LayerNormUnit(wiring.Component):
         members = parameters.payload.shape().members
         shape = data.StructLayout({name: members[name] for name in ("gain", "offset")})
         record = data.View(shape, gearbox.o.payload.as_value())
-        loading, last, wanted = Signal(), Signal(), Signal()
+        loading = Signal()
+        last = Signal()
+        wanted = Signal()
         left = Signal.like(offered.channels)
         m.d.comb += [
             # All beats are in when the last record is whole; the next is another command's.
@@ -195,9 +199,12 @@ class LayerNormUnit(wiring.Component):
     def _read(self, m: Module, loaded: Value, held: Any) -> Signal:
         """Send LayerNorm all rows; return whether any address is still to be asked for."""
         address, word = self.read.address, self.read.word
-        asking, row_end = Signal(), Signal()
-        at, following = Signal(WORD_ADDRESS_WIDTH), Signal(WORD_ADDRESS_WIDTH)
-        rows, left = Signal.like(held.rows), Signal.like(held.channels)
+        asking = Signal()
+        row_end = Signal()
+        at = Signal(WORD_ADDRESS_WIDTH)
+        following = Signal(WORD_ADDRESS_WIDTH)
+        rows = Signal.like(held.rows)
+        left = Signal.like(held.channels)
         m.d.comb += [
             address.valid.eq(asking),
             address.payload.eq(at),
@@ -231,7 +238,8 @@ class LayerNormUnit(wiring.Component):
         """Write what LayerNorm gives: a row after the other, each from channel 0 on."""
         codes, write = self.norm.o, self.write
         place = Signal(range(self.parts))
-        at, leaves = Signal(WORD_ADDRESS_WIDTH), Signal()
+        at = Signal(WORD_ADDRESS_WIDTH)
+        leaves = Signal()
         words, mask = chunk_write(place, codes.payload.codes.as_value(), self.parts)
         m.d.comb += [
             write.valid.eq(codes.valid),

@@ -104,9 +104,12 @@ class Log2Softmax(wiring.Component):
 
         # The first pass never stands: a row's constant has a place before the row enters.
         way = SOFTMAX_SUM - CreditQueue.LATENCY
-        valid, last, accepted = Signal(way), Signal(way), Signal()
+        valid = Signal(way)
+        last = Signal(way)
+        accepted = Signal()
         # The key that leaves next waits in registers, since a block RAM is slow.
-        key, key_valid = Signal(self.i.payload.shape(), reset_less=True), Signal()
+        key = Signal(self.i.payload.shape(), reset_less=True)
+        key_valid = Signal()
         room = credits(m, accepted, leaving, most)
         m.d.comb += [
             self.i.ready.eq(room & constants.room),
@@ -134,7 +137,9 @@ class Log2Softmax(wiring.Component):
             constant = self._constant(m, tables[1], maximum, total)
             m.d.comb += constants.i.payload[lane].eq(constant)
 
-        second, leave, head = Module(), Signal(), Signal()
+        second = Module()
+        leave = Signal()
+        head = Signal()
         m.d.comb += [
             leave.eq(~self.o.valid | self.o.ready),
             head.eq(key_valid & constants.o.valid),
@@ -143,7 +148,8 @@ class Log2Softmax(wiring.Component):
         ]
         with m.If(scores.r_en):
             m.d.sync += [key.eq(scores.r_data), key_valid.eq(scores.r_rdy)]
-        head_1, last_1 = Signal(), Signal()
+        head_1 = Signal()
+        last_1 = Signal()
         second.d.sync += [
             head_1.eq(head),
             last_1.eq(key.last),
@@ -180,7 +186,8 @@ class Log2Softmax(wiring.Component):
         m.d.sync += [octave.eq((score + (OCTAVE - 1)) >> SCORE_FRACTION), fraction.eq(-score)]
 
         # `begun` stands for M = -infinity: the first key of a row replaces whatever was there.
-        maximum, growth = Signal(signed(OCTAVE_WIDTH)), Signal(signed(OCTAVE_WIDTH + 1))
+        maximum = Signal(signed(OCTAVE_WIDTH))
+        growth = Signal(signed(OCTAVE_WIDTH + 1))
         begun = Signal()
         with m.If(valid[0]):
             m.d.sync += [growth.eq(octave - maximum), begun.eq(start)]
@@ -188,7 +195,8 @@ class Log2Softmax(wiring.Component):
                 m.d.sync += maximum.eq(octave)
 
         # Either the sum so far is shifted, or the key's term.
-        power, fall = Signal(EXP_FRACTION + 1, reset_less=True), Signal(range(SHIFT_MAX + 1))
+        power = Signal(EXP_FRACTION + 1, reset_less=True)
+        fall = Signal(range(SHIFT_MAX + 1))
         rise = Signal(range(SHIFT_MAX + 1))
         m.d.sync += [power.eq(table.data), fall.eq(0), rise.eq(0)]
         with m.If(begun):
@@ -223,14 +231,16 @@ class Log2Softmax(wiring.Component):
         ]
 
         table = log2.read_port()
-        whole, constant = (Signal(signed(CONSTANT_WIDTH), reset_less=True) for _ in range(2))
+        whole = Signal(signed(CONSTANT_WIDTH), reset_less=True)
+        constant = Signal(signed(CONSTANT_WIDTH), reset_less=True)
         m.d.comb += table.addr.eq(mantissa)
         m.d.sync += whole.eq((octave << SCORE_FRACTION) + self.offset)
         m.d.sync += constant.eq(whole + table.data)
         return constant
 
     def _second_pass(self, m: Module, constant: Value, score: Value, code: Value) -> None:
-        zero, distance = self._codes.zero, Signal(signed(CONSTANT_WIDTH + 1), reset_less=True)
+        zero = self._codes.zero
+        distance = Signal(signed(CONSTANT_WIDTH + 1), reset_less=True)
         rounded = distance >> exact_log2(OCTAVE // self._codes.steps)
         m.d.sync += [
             distance.eq(constant - score),

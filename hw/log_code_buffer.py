@@ -77,10 +77,13 @@ class LogCodeBuffer(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.storage = storage = Memory(shape=self._codes, depth=2 * self.depth, init=[])
-        put, get = storage.write_port(), storage.read_port()
+        put = storage.write_port()
+        get = storage.read_port()
         full = Signal(2)
 
-        filling, taken, key_in = Signal(), Signal(), Signal(range(self.depth))
+        filling = Signal()
+        taken = Signal()
+        key_in = Signal(range(self.depth))
         m.d.comb += [
             self.i.ready.eq(~full.bit_select(filling, 1)),
             taken.eq(self.i.valid & self.i.ready),
@@ -100,9 +103,14 @@ class LogCodeBuffer(wiring.Component):
         # Behind the memory's own output register comes that of `o`: a block RAM is slow.
         read = Signal(self.o.payload.shape())
         # Keys and passes are counted from 1 on: nothing has to be added to see the last one.
-        giving, key = Signal(), Signal(range(self.depth + 1), init=1)
-        passes, address = Signal(PASSES_WIDTH, init=1), Signal(range(2 * self.depth))
-        advance, given, last, final = Signal(), Signal(), Signal(), Signal()
+        giving = Signal()
+        key = Signal(range(self.depth + 1), init=1)
+        passes = Signal(PASSES_WIDTH, init=1)
+        address = Signal(range(2 * self.depth))
+        advance = Signal()
+        given = Signal()
+        last = Signal()
+        final = Signal()
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
             given.eq(advance & self.tile.valid & full.bit_select(giving, 1)),

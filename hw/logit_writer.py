@@ -87,9 +87,12 @@ class LogitWriter(wiring.Component):
         )
         # Whether the bus takes a word is no matter here within the cycle.
         m.submodules.words = words = CreditQueue(self.write_data.payload.shape(), depth=2)
-        active, asked, answered = Signal(), Signal(), Signal()
+        active = Signal()
+        asked = Signal()
+        answered = Signal()
         # Whether no beat is owed is a register, since who takes an output depends on it.
-        owed, none = Signal(BYTES_WIDTH), Signal(init=1)
+        owed = Signal(BYTES_WIDTH)
+        none = Signal(init=1)
         order, request = self.command.payload, self.write_command.payload
         beats = Signal(BYTES_WIDTH)
         m.d.comb += [

@@ -86,11 +86,17 @@ class MeanPool(wiring.Component):
         m = Module()
         job = Signal(self._operands)
         # Of a chunk: `begin`, then words come in, then `start` and `steps` for each lane, `writes`.
-        begin, start, steps, writes = (Signal() for _ in range(4))
+        begin = Signal()
+        start = Signal()
+        steps = Signal()
+        writes = Signal()
         sums = Signal(data.ArrayLayout(signed(SUM_WIDTH), self.lanes))
         row = Signal(WORD_ADDRESS_WIDTH)
-        to_ask, to_add = Signal(TOKENS_WIDTH), Signal(TOKENS_WIDTH)
-        asked, added, summed = (Signal() for _ in range(3))
+        to_ask = Signal(TOKENS_WIDTH)
+        to_add = Signal(TOKENS_WIDTH)
+        asked = Signal()
+        added = Signal()
+        summed = Signal()
         word = Signal(data.ArrayLayout(signed(RESIDUAL_WIDTH), self.lanes))
         m.d.comb += [
             word.as_value().eq(self.read.word.payload),
@@ -112,8 +118,11 @@ class MeanPool(wiring.Component):
             # A register's reset is free, where a choice at each adder is not.
             m.d.sync += sums.eq(0)
 
-        lane, means = Signal(range(self.lanes)), Signal(self.lanes * RESIDUAL_WIDTH)
-        multiplied, lanes_end, written = Signal(), Signal(), Signal()
+        lane = Signal(range(self.lanes))
+        means = Signal(self.lanes * RESIDUAL_WIDTH)
+        multiplied = Signal()
+        lanes_end = Signal()
+        written = Signal()
         end, mean = self._multiply(m, job, start, sums[lane])
         m.d.comb += [
             multiplied.eq(steps & end),
@@ -156,10 +165,15 @@ class MeanPool(wiring.Component):
         Bits of the multiplier go in from the lowest; the first `shift` steps halve the total, so
         what falls off last is the bit that rounds. Later steps double the addend instead.
         """
-        end, mean = Signal(), Signal(RESIDUAL_WIDTH)
-        total, after, addend = (Signal(signed(TOTAL_WIDTH)) for _ in range(3))
-        factor, step = Signal(MULTIPLIER_WIDTH), Signal(SHIFT_MAX.bit_length())
-        halve, fallen = Signal(), Signal()
+        end = Signal()
+        mean = Signal(RESIDUAL_WIDTH)
+        total = Signal(signed(TOTAL_WIDTH))
+        after = Signal(signed(TOTAL_WIDTH))
+        addend = Signal(signed(TOTAL_WIDTH))
+        factor = Signal(MULTIPLIER_WIDTH)
+        step = Signal(SHIFT_MAX.bit_length())
+        halve = Signal()
+        fallen = Signal()
         m.d.comb += [
             after.eq(total + Mux(factor[0], addend, 0)),
             halve.eq(step < job.shift),

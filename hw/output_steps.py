@@ -89,21 +89,30 @@ class OutputSteps(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        tokens, stride, by_rows = Signal(TOKENS_WIDTH), Signal(WORD_ADDRESS_WIDTH), Signal()
+        tokens = Signal(TOKENS_WIDTH)
+        stride = Signal(WORD_ADDRESS_WIDTH)
+        by_rows = Signal()
         part = Signal(range(self.parts))
         # Beats of this token and of this group that are left, the present one counted.
-        tokens_left, groups_left = Signal(TOKENS_WIDTH), Signal(GROUPS_WIDTH)
+        tokens_left = Signal(TOKENS_WIDTH)
+        groups_left = Signal(GROUPS_WIDTH)
         # Whether any chunk is left is a register, since who takes an output depends on it.
-        chunks_left, group_keep = Signal(CHUNKS_WIDTH), Signal()
+        chunks_left = Signal(CHUNKS_WIDTH)
+        group_keep = Signal()
         # Where the present token and the present group began, and the next group begins: the first
         # token of a group ends where the first of the next begins.
-        token_address, next_group = Signal(WORD_ADDRESS_WIDTH), Signal(WORD_ADDRESS_WIDTH)
-        group_place, group_chunks = Signal.like(self.place), Signal(CHUNKS_WIDTH)
+        token_address = Signal(WORD_ADDRESS_WIDTH)
+        next_group = Signal(WORD_ADDRESS_WIDTH)
+        group_place = Signal.like(self.place)
+        group_chunks = Signal(CHUNKS_WIDTH)
         group_start = Signal()
 
-        wrap, next_keep = Signal(), Signal()
-        next_address, next_token = Signal(WORD_ADDRESS_WIDTH), Signal(WORD_ADDRESS_WIDTH)
-        next_place, next_chunks = Signal.like(self.place), Signal(CHUNKS_WIDTH)
+        wrap = Signal()
+        next_keep = Signal()
+        next_address = Signal(WORD_ADDRESS_WIDTH)
+        next_token = Signal(WORD_ADDRESS_WIDTH)
+        next_place = Signal.like(self.place)
+        next_chunks = Signal(CHUNKS_WIDTH)
         start = Signal(WORD_ADDRESS_WIDTH)
         m.d.comb += [
             wrap.eq(self.place == self.places - 1),

@@ -91,8 +91,10 @@ class ParameterBanks(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         number = Signal(range(self.records))
-        part, lane = Signal(range(self.parts)), Signal(range(self.lanes))
-        bank, sets = Signal(), Signal(range(3))
+        part = Signal(range(self.parts))
+        lane = Signal(range(self.lanes))
+        bank = Signal()
+        sets = Signal(range(3))
         taken = self.i.valid & self.i.ready
         channel = data.View(CHANNEL, self.i.payload.as_value())
         m.d.comb += [

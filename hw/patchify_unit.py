@@ -112,14 +112,18 @@ class PatchifyUnit(wiring.Component):
         given = operands("PATCHIFY", self.command.payload)
         kept = ("stride", "digit_stride", "digits", "run", "height", "across")
         shape = {name: given[name].shape() for name in kept}
-        self._given, self._held = given, Signal(data.StructLayout(shape), reset_less=True)
-        self._start, self._filling = Signal(), Signal()
+        self._given = given
+        self._held = Signal(data.StructLayout(shape), reset_less=True)
+        self._start = Signal()
+        self._filling = Signal()
         m.d.comb += [
             self.command.ready.eq(~self.busy),
             self._start.eq(self.command.valid & self.command.ready),
         ]
-        self._takes, self._bytes_moved = Signal(), Signal()
-        self._word_moved, self._ending = Signal(), Signal()
+        self._takes = Signal()
+        self._bytes_moved = Signal()
+        self._word_moved = Signal()
+        self._ending = Signal()
         chunk, ready, take = self._bytes(m)
         word, filled, emptied = self._words(m, chunk, ready, take)
         self._digits(m, word, filled, emptied)
@@ -164,10 +168,14 @@ class PatchifyUnit(wiring.Component):
             m.d.sync += order.valid.eq(0)
 
         first = Signal(self.bus_width, reset_less=True)
-        first_valid, second_valid = Signal(), Signal()
-        place, take = Signal(range(beat_bytes)), Signal(range(chunk + 1))
+        first_valid = Signal()
+        second_valid = Signal()
+        place = Signal(range(beat_bytes))
+        take = Signal(range(chunk + 1))
         end = Signal(range(2 * beat_bytes))
-        ready, asked, leaves = Signal(), Signal(), Signal()
+        ready = Signal()
+        asked = Signal()
+        leaves = Signal()
         second, stale = reader.o.payload, reader.o.payload.tag != image
         m.d.comb += [
             second_valid.eq(reader.o.valid & ~stale),
@@ -197,9 +205,15 @@ class PatchifyUnit(wiring.Component):
         # Of the next piece what it takes and what it ends, and what the run, or the one after it,
         # has left behind it: all is known when the piece before it goes.
         run = Mux(self.busy, self._held.run, self._given.run)
-        part, rest = Signal(range(max(parts, 2))), Signal(self._held.run.shape())
-        filled, emptied, ends_run, ends_word = (Signal() for _ in range(4))
-        next_part, next_rest, next_ends = Signal.like(part), Signal.like(rest), Signal()
+        part = Signal(range(max(parts, 2)))
+        rest = Signal(self._held.run.shape())
+        filled = Signal()
+        emptied = Signal()
+        ends_run = Signal()
+        ends_word = Signal()
+        next_part = Signal.like(part)
+        next_rest = Signal.like(rest)
+        next_ends = Signal()
         room = Mux(next_part == parts - 1, self.rows - (parts - 1) * size, size)
         m.d.comb += [
             next_part.eq(Mux(~self.busy | ends_word, 0, part + 1)),
@@ -242,7 +256,8 @@ class PatchifyUnit(wiring.Component):
             Signal(given[name].shape(), name=name) for name in ("across", "height", "down")
         )
         first = Signal()
-        line, band = Signal.like(above), Signal.like(above)
+        line = Signal.like(above)
+        band = Signal.like(above)
         m.d.comb += [
             above.eq(address + held.stride),
             # The first patch's run ends where the next pixel row's begins.
@@ -278,7 +293,9 @@ class PatchifyUnit(wiring.Component):
         m.submodules.digits = digits = CreditQueue(layout, depth=2)
         digit, offered = digits.i.payload, digits.o.payload
         pixels = Signal.like(word, name="pixels", reset_less=True)
-        left, last, there = Signal(self._held.digits.shape()), Signal(), Signal()
+        left = Signal(self._held.digits.shape())
+        last = Signal()
+        there = Signal()
         address = Signal(WORD_ADDRESS_WIDTH, name="digit_address", reset_less=True)
         m.d.comb += [
             digits.taken_stb.eq(there & digits.room),

@@ -102,7 +102,8 @@ class ReadArbiter(wiring.Component):
         axi, ports = self.m_axi, self._ports()
         asking = Cat(port.arvalid for port in ports)
         last = Signal.like(owner, init=self.clients - 1)
-        free, put = Signal(), Signal()
+        free = Signal()
+        put = Signal()
         room = credits(m, put, order.r_en, self.outstanding)
         # The lowest number that asks, or where one above the last one served asks, the lowest such.
         m.d.comb += owner.eq(0)

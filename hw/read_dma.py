@@ -160,7 +160,8 @@ class ReadDma(wiring.Component):
             splitter.drop.eq(self._failed),
         ]
         bursts = Signal(range(self.outstanding + 1))
-        put, answered = Signal(), Signal()
+        put = Signal()
+        answered = Signal()
         free, piece = ~axi.arvalid, splitter.o.payload
         # A faulty command stands here, and so nothing after it is asked for, while what came before
         # it is answered; once its own turn has come, the unit fails and `drop` takes it away.
@@ -196,10 +197,16 @@ class ReadDma(wiring.Component):
         """R to the output, or zeros where nothing was asked for."""
         axi, o = self.m_axi, self.o
         place = Signal(self.beats_width)
-        room, take, fill, push, final, failing = (Signal() for _ in range(6))
+        room = Signal()
+        take = Signal()
+        fill = Signal()
+        push = Signal()
+        final = Signal()
+        failing = Signal()
         cause = Signal(CAUSE_WIDTH)
         # Where the beat that failed lies: added up behind a register, since all else is late.
-        begin, beat_at = Signal.like(self.address), Signal.like(place)
+        begin = Signal.like(self.address)
+        beat_at = Signal.like(place)
         # Two places, so that `rready` comes from registers alone and no cycle is lost.
         m.submodules.beats = beats = CreditQueue(o.payload.shape(), depth=2)
         beat = beats.i.payload

@@ -62,12 +62,17 @@ class ReciprocalRoot(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         root_steps, quotient_steps = self._steps
-        root, tag = Signal(ROOT_WIDTH), Signal(self.tag_width)
-        rest, radicand = Signal(ROOT_WIDTH + 2), Signal(2 * ROOT_WIDTH)
-        divisor, remainder = Signal(ROOT_WIDTH), Signal(ROOT_WIDTH + 1)
+        root = Signal(ROOT_WIDTH)
+        tag = Signal(self.tag_width)
+        rest = Signal(ROOT_WIDTH + 2)
+        radicand = Signal(2 * ROOT_WIDTH)
+        divisor = Signal(ROOT_WIDTH)
+        remainder = Signal(ROOT_WIDTH + 1)
         triple = Signal(ROOT_WIDTH + 2)
-        found, left = Signal(), Signal(range(root_steps + 1))
-        divided, parts_left = Signal(), Signal(range(quotient_steps + 1))
+        found = Signal()
+        left = Signal(range(root_steps + 1))
+        divided = Signal()
+        parts_left = Signal(range(quotient_steps + 1))
         hand_over = Signal()
         m.d.comb += [
             self.o.valid.eq(divided & (parts_left == 0)),

@@ -196,7 +196,8 @@ class Requantizer(wiring.Component):
     def _parameters(self, m: Module, lane: int) -> Any:
         """Make the memory of one lane; return the channel's parameters a cycle after the beat."""
         m.submodules[f"memory_{lane}"] = memory = Memory(shape=CHANNEL, depth=self.groups, init=[])
-        write, read = memory.write_port(), memory.read_port()
+        write = memory.write_port()
+        read = memory.read_port()
         channel = self.parameters.payload
         m.d.comb += [
             read.addr.eq(self.i.payload.group),

@@ -98,7 +98,8 @@ class ResidualStore(wiring.Component):
         connect(m, flipped(self.embed), words.i)
         for_embed, for_pool = (operands(name, self.command) for name in ("EMBED", "POOL"))
         word = Signal(WORD_ADDRESS_WIDTH)
-        embeds, pools = Signal(), Signal()
+        embeds = Signal()
+        pools = Signal()
         with m.If(self.start_stb):
             m.d.sync += [
                 word.eq(for_embed.base),

@@ -82,7 +82,8 @@ class ResidualUpdate(wiring.Component):
         m.submodules.branches = branches = SyncFIFO(
             width=self.lanes * RESIDUAL_WIDTH, depth=UNDERWAY
         )
-        put, left = Signal(), Signal()
+        put = Signal()
+        left = Signal()
         m.d.comb += [
             # A branch stays for a shorter time than its address: there is room where that has some.
             self.read.address.valid.eq(self.i.valid & addresses.w_rdy),

@@ -163,8 +163,15 @@ class RunController(wiring.Component):
         status, error = self.status, self.error
         # A run on its way is in its reset (`clearing`), carried out (`run`) or stopped; what was
         # stopped is reset as well, still halted.
-        clearing, stopped, told = Signal(RESET_CYCLES), Signal(), Signal()
-        begins, sound, over, faulty, ends, clears = (Signal() for _ in range(6))
+        clearing = Signal(RESET_CYCLES)
+        stopped = Signal()
+        told = Signal()
+        begins = Signal()
+        sound = Signal()
+        over = Signal()
+        faulty = Signal()
+        ends = Signal()
+        clears = Signal()
         # Paths from all units end in a register: what is told here was so in the cycle before.
         idle = Signal()
         expired = self._watch(m, self.run | stopped, faulty)
@@ -219,7 +226,8 @@ class RunController(wiring.Component):
 
     def _watch(self, m: Module, watching: Value, restart: Value) -> Signal:
         """Whether more cycles than allowed have passed without progress."""
-        still, expired = Signal(WATCHDOG_WIDTH), Signal()
+        still = Signal(WATCHDOG_WIDTH)
+        expired = Signal()
         m.d.comb += expired.eq(self.watchdog.any() & (still >= self.watchdog) & ~self.progress)
         with m.If(self.progress | ~watching | restart):
             m.d.sync += still.eq(0)
@@ -229,7 +237,8 @@ class RunController(wiring.Component):
 
     def _first_fault(self, m: Module, expired: Value) -> tuple[Signal, Signal]:
         """Cause and address of what was wrong in the run's cycle before; NONE where nothing was."""
-        cause, address = Signal(CAUSE_BITS), Signal(self.addr_width)
+        cause = Signal(CAUSE_BITS)
+        address = Signal(self.addr_width)
         found = [(self.fault.valid, self.fault.cause, self.fault.address)]
         for faults, causes in ((self.read_faults, READ_CAUSES), (self.write_faults, WRITE_CAUSES)):
             for fault in faults:

@@ -74,7 +74,8 @@ class ScoreGather(wiring.Component):
         m = Module()
         beat, part = self.i.payload, self.lanes * SCORE_WIDTH
         # Whether the softmax has the offset is a register: who takes an output depends on it.
-        wanted, agreed = Signal.like(self.offset), Signal()
+        wanted = Signal.like(self.offset)
+        agreed = Signal()
         gathered = Signal((self.parts - 1) * part)
         whole = Cat(gathered, beat.scores.as_value())
         m.d.comb += [

@@ -137,7 +137,8 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        self._running, self._passed = Signal(), Signal()
+        self._running = Signal()
+        self._passed = Signal()
         self._word = Signal(8 * COMMAND_BYTES, reset_less=True)
         queues = {unit: self._queue(m, unit) for unit in Unit}
         at_work = self._grant(m, queues)
@@ -168,10 +169,11 @@ class Sequencer(wiring.Component):
         # Asked for and not yet passed on: what is asked for always has room, so that the bus never
         # waits for a unit.
         owed = Signal(range(most + 1))
-        begun, asked = Signal(), Signal()
+        begun = Signal()
+        asked = Signal()
         m.d.comb += [
             dma.command.valid.eq(self._running & (owed <= most - PIECE_COMMANDS)),
-            dma.command.p.address.eq(Cat(Signal(offset), at)),
+            dma.command.p.address.eq(Cat(Const(0, offset), at)),
             dma.command.p.beats.eq(piece_beats),
             asked.eq(dma.command.valid & dma.command.ready),
             dma.o.ready.eq(1),
@@ -181,7 +183,7 @@ class Sequencer(wiring.Component):
             self.dma_cause.eq(dma.cause),
             self.dma_address.eq(dma.address),
             # Of the first command that has not been passed on.
-            self.address.eq(Cat(Signal(offset), at) - owed * COMMAND_BYTES),
+            self.address.eq(Cat(Const(0, offset), at) - owed * COMMAND_BYTES),
         ]
         m.d.sync += owed.eq(owed + Mux(asked, PIECE_COMMANDS, 0) - self._passed)
         with m.If(asked):
@@ -193,9 +195,16 @@ class Sequencer(wiring.Component):
     def _dispatch(self, m: Module, beats: SyncFIFOBuffered, queues: dict[Unit, SyncFIFO]) -> Signal:
         """Beats to commands, and these to the queues; return whether END has been reached."""
         width = self.config.bus_width
-        word, place = self._word, Signal(range(8 * COMMAND_BYTES // width))
-        full, checked, known, sound = (Signal() for _ in range(4))
-        ends, room, ended, stopped = (Signal() for _ in range(4))
+        word = self._word
+        place = Signal(range(8 * COMMAND_BYTES // width))
+        full = Signal()
+        checked = Signal()
+        known = Signal()
+        sound = Signal()
+        ends = Signal()
+        room = Signal()
+        ended = Signal()
+        stopped = Signal()
         mine = Signal(len(Unit))
         opcode = word[:OPCODE_WIDTH]
         units = [[opcode == i.opcode for i in INSTRUCTIONS if i.unit is unit] for unit in Unit]
@@ -239,7 +248,8 @@ class Sequencer(wiring.Component):
             return Const(1)
         width = self.config.bus_width
         m.submodules.crc = crc = CRC16_XMODEM(data_width=width).create()
-        before, intact = Signal(CHECK_WIDTH, init=CHECK_START), Signal()
+        before = Signal(CHECK_WIDTH, init=CHECK_START)
+        intact = Signal()
         m.d.comb += [
             crc.valid.eq(beats.r_en & beats.r_rdy),
             # With its check behind it a command leaves a CRC of 0, and that of the commands before
@@ -278,7 +288,9 @@ class Sequencer(wiring.Component):
             Signal(COUNT_WIDTH, name=f"next_{unit.name.lower()}", init=self.FIRST_COUNT + 1)
             for unit in Unit
         ]
-        granted, at_work, leaves = (Signal(len(Unit)) for _ in range(3))
+        granted = Signal(len(Unit))
+        at_work = Signal(len(Unit))
+        leaves = Signal(len(Unit))
         for unit, queue in queues.items():
             command = getattr(self, unit.name.lower())
             m.d.comb += [
@@ -288,7 +300,8 @@ class Sequencer(wiring.Component):
             ]
             m.d.sync += counts[unit].eq(counts[unit] + self.done_stb[unit])
         waiting = Cat(queue.r_rdy for queue in queues.values())
-        turn, seen = Signal(len(Unit), init=1), Signal(len(Unit))
+        turn = Signal(len(Unit), init=1)
+        seen = Signal(len(Unit))
         heads = [queue.r_data[: WAITS_LAYOUT.size] for queue in queues.values()]
         waits = data.View(WAITS_LAYOUT, _pick(turn, heads))
         over = []

@@ -176,11 +176,14 @@ class StoreUnit(wiring.Component):
         m = Module()
         for name in INNER:
             m.submodules[name] = getattr(self, f"_{name}")
-        current, accept, taken = Signal(COMMAND), Signal(), Signal()
+        current = Signal(COMMAND)
+        accept = Signal()
+        taken = Signal()
         stores = self.busy & is_opcode("STORE", current)
         store = operands("STORE", current)
         # Outputs are wanted, and where: from registers, since who takes an output depends on them.
-        takes, modes = Signal(), Signal(data.ArrayLayout(1, len(Mode)))
+        takes = Signal()
+        modes = Signal(data.ArrayLayout(1, len(Mode)))
         m.d.comb += [
             self.command.ready.eq(~self.busy),
             accept.eq(self.command.valid & self.command.ready),
@@ -265,7 +268,9 @@ class StoreUnit(wiring.Component):
             connect(m, flipped(getattr(self, name)), getattr(logits, name))
         ends = {Mode.CODES: codes, Mode.GELU: codes, Mode.RESIDUAL: residual, Mode.LOGITS: logits}
         ready = [modes[mode] & unit.i.ready for mode, unit in ends.items()]
-        scores, kept, dropped = Signal(), Signal(), Signal()
+        scores = Signal()
+        kept = Signal()
+        dropped = Signal()
         m.d.comb += [
             scores.eq(modes[Mode.SCORES]),
             kept.eq(self.outputs.valid & takes & steps.keep),

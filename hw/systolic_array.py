@@ -140,7 +140,8 @@ class SystolicArray(wiring.Component):
         # Columns of the next tile that are in, and columns of the bank whose weights are in use.
         loaded = Signal(range(self.cols + 1))
         free = Signal(range(self.cols + 1), init=self.cols)
-        loaded_then, free_then = Signal.like(loaded), Signal.like(free)
+        loaded_then = Signal.like(loaded)
+        free_then = Signal.like(free)
         load = self.weights.valid & self.weights.ready
         new_tile, leaves_column = swap[0], swap[self.rows - 1 :].any()
         m.d.comb += [
@@ -149,7 +150,8 @@ class SystolicArray(wiring.Component):
             free_then.eq(Mux(new_tile, 0, free) + leaves_column),
         ]
         # What others wait for comes from registers, and so do a column and where it goes.
-        column, moves = Signal.like(self.weights.payload, reset_less=True), Signal(self.cols)
+        column = Signal.like(self.weights.payload, reset_less=True)
+        moves = Signal(self.cols)
         m.d.sync += [
             loaded.eq(loaded_then),
             free.eq(free_then),

@@ -37,7 +37,8 @@ class _BitClock:
         self._period, self._step = cycles.as_integer_ratio()
         self.half = self._period // 2
         self.phase = Signal(range(self._period))
-        self.tick, self._next = Signal(), Signal(range(self._period + self._step))
+        self.tick = Signal()
+        self._next = Signal(range(self._period + self._step))
         m.d.comb += [
             self._next.eq(self.phase + self._step),
             self.tick.eq(self._next >= self._period),
@@ -94,9 +95,11 @@ class UartReceiver(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        line, ticks = Signal(init=1), _BitClock(m, self.cycles)
+        line = Signal(init=1)
+        ticks = _BitClock(m, self.cycles)
         m.submodules.synchronizer = FFSynchronizer(self.rx, line, init=1)
-        byte, count = Signal(DATA_BITS), Signal(range(DATA_BITS))
+        byte = Signal(DATA_BITS)
+        count = Signal(range(DATA_BITS))
         m.d.comb += self.o.payload.eq(byte)
         m.d.sync += [self.o.valid.eq(0), self.fault_stb.eq(0)]
         ticks.run(m)
@@ -159,7 +162,8 @@ class UartTransmitter(wiring.Component):
         m = Module()
         frame = DATA_BITS + 2
         bits = Signal(frame, init=(1 << frame) - 1)
-        left, busy = Signal(range(frame + 1)), Signal()
+        left = Signal(range(frame + 1))
+        busy = Signal()
         ticks = _BitClock(m, self.cycles)
         m.d.comb += [
             self.tx.eq(bits[0]),

@@ -150,9 +150,11 @@ class WeightUnit(wiring.Component):
         )
         held = Signal(COMMAND, reset_less=True)
         self.operand = operands("WEIGHTS", held)
-        self.loading, self.bringing = Signal(), Signal()
+        self.loading = Signal()
+        self.bringing = Signal()
         # The next cycle is the first of a set of parameters, or of the columns of a group.
-        self.load_stb, self.bring_stb = Signal(), Signal()
+        self.load_stb = Signal()
+        self.bring_stb = Signal()
         self.last_column = Signal()
         with m.If(self.command.valid & self.command.ready):
             m.d.sync += held.eq(self.command.payload)
@@ -168,7 +170,10 @@ class WeightUnit(wiring.Component):
         again = groups_left != 1
         draining = Signal()
         # The last column of a group has moved, and what follows.
-        load_next, bring_next, drain_next, ends = (Signal() for _ in range(4))
+        load_next = Signal()
+        bring_next = Signal()
+        drain_next = Signal()
+        ends = Signal()
         m.d.comb += [
             self.busy.eq(self.loading | self.bringing | draining),
             self.command.ready.eq(~self.busy),
@@ -202,7 +207,9 @@ class WeightUnit(wiring.Component):
         tiles_left = Signal(len(self.operand.tiles))
         spare = Signal(range(self._beat_bytes), reset_less=True)
         # Whether any is left is a register, since who takes a beat depends on it.
-        takes, some, next_tile = Signal(), Signal(), Signal()
+        takes = Signal()
+        some = Signal()
+        next_tile = Signal()
         records, columns = self.records.i, self.columns.i
         m.d.comb += [
             records.valid.eq(self.stream.valid & some & self.loading),
@@ -254,7 +261,8 @@ class WeightUnit(wiring.Component):
         channels_left = Signal(len(operand.channels), reset_less=True)
         # Whether the column is a zero one, known before who takes it is.
         skip = Signal(reset_less=True)
-        moves, tile_ends = Signal(), Signal()
+        moves = Signal()
+        tile_ends = Signal()
         stored, word, asked = self.columns.o, self.reader.o, self.reader.i
         asks, given = asked.valid & asked.ready, stored.valid & stored.ready
         m.d.comb += [

@@ -196,7 +196,8 @@ class WordBuffer(wiring.Component):
             # one reader does is no matter to another within the cycle.
             waiting = CreditQueue(WORD_ADDRESS_WIDTH, depth=latency.words_waiting(self.stages))
             m.submodules[f"addresses_{name}"] = waiting
-            address, room = waiting.o.payload, Signal(name=f"{name}_room")
+            address = waiting.o.payload
+            room = Signal(name=f"{name}_room")
             bank = address[: self._bank_bits]
             free = ~Cat(other & (bank == its) for other, its, _ in asking).any()
             m.d.comb += [
@@ -264,7 +265,8 @@ class WordBuffer(wiring.Component):
         m.d.comb += [each.ready.eq(~offered[:index].any()) for index, each in enumerate(streams)]
         chosen = pick(_first(offered), [each.payload.as_value() for each in streams])
         # A register: an address that is accepted later has its turn later still.
-        beat, writes = Signal(streams[0].payload.shape(), reset_less=True), Signal()
+        beat = Signal(streams[0].payload.shape(), reset_less=True)
+        writes = Signal()
         m.d.sync += [beat.as_value().eq(chosen), writes.eq(offered.any())]
         within = beat.address < self.depth
         # And another: what decides upon the bank is far from its memory.

@@ -167,9 +167,14 @@ class WriteDma(wiring.Component):
             command.ready.eq(~splitter.o.valid),
         ]
         piece = splitter.o.payload
-        send, answer = Signal(to_send), Signal(to_answer)
+        send = Signal(to_send)
+        answer = Signal(to_answer)
         # From a faulty command on nothing is asked for, though what came before it is carried out.
-        blocked, faulty, absent, free, put = (Signal() for _ in range(5))
+        blocked = Signal()
+        faulty = Signal()
+        absent = Signal()
+        free = Signal()
+        put = Signal()
         m.d.comb += [
             faulty.eq(piece.fault != Cause.NONE),
             absent.eq(self._failed | blocked | faulty),
@@ -212,7 +217,11 @@ class WriteDma(wiring.Component):
         """Data to W, or dropped; return the strobe that the burst's last beat was taken."""
         axi = self.m_axi
         place = Signal(LEN_WIDTH)
-        free, move, final, sent, partial = (Signal() for _ in range(5))
+        free = Signal()
+        move = Signal()
+        final = Signal()
+        sent = Signal()
+        partial = Signal()
         size = self.data_width // 8
         strobes = Signal(size)
         m.d.comb += [
@@ -241,7 +250,11 @@ class WriteDma(wiring.Component):
         axi, done = self.m_axi, self.done
         # Bursts whose data is taken and whose answer is not.
         waiting = Signal(range(self.outstanding + 2))
-        room, whole, pop, counted, failing = (Signal() for _ in range(5))
+        room = Signal()
+        whole = Signal()
+        pop = Signal()
+        counted = Signal()
+        failing = Signal()
         cause = Signal(CAUSE_WIDTH)
         m.d.comb += [
             room.eq(~done.valid | done.ready),

@@ -71,7 +71,8 @@ class Ulx3s(Elaboratable):
         m.domains.sync = ClockDomain()
         m.submodules.oscillator = oscillator = io.Buffer("i", platform.request("clk25", dir="-"))
         m.submodules.button = button = io.Buffer("i", platform.request("button_pwr", dir="-"))
-        made, locked = Signal(name="pll_clock"), Signal()
+        made = Signal(name="pll_clock")
+        locked = Signal()
         m.submodules.pll = Instance(
             "EHXPLLL",
             p_CLKI_DIV=reference,

@@ -208,3 +208,9 @@ def test_verilog_is_clean(unit):
     ports = {port: (kind[0], int(top or 0) + 1) for kind, top, port in lines}
     clock = {} if "posedge" in text else dict.fromkeys(("clk", "rst"), ("i", 1))
     assert ports | clock == verilog.ports(unit)
+
+
+def test_every_signal_has_a_name(unit):
+    """Amaranth finds a name where a signal is assigned to one variable, by itself."""
+    text = verilog.convert(unit, type(unit).__name__)
+    assert re.findall(r"\\\$sign\w+\S*", text) == []
