@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rootshift.testbench.coverage.points import LINE, TOGGLE, Point, Sources, read
-from rootshift.testbench.coverage.table import Exclusions, table
+from rootshift.testbench.coverage.table import table
 
 ROOT = Path("/checkout")
 VERILOG = """\
@@ -55,21 +55,15 @@ def test_points_have_the_source_of_what_they_assign() -> None:
     }
 
 
-def test_excluded_points_do_not_count(tmp_path: Path) -> None:
-    (tmp_path / "exclusions").write_text(
-        '[[excluded]]\nkind = "toggle"\nsource = "hw/unit.py:.*"\n'
-        "detail = '''high\\[.\\].*'''\nreason = \"needs 2^60 cycles\"\n"
-    )
-    exclusions = Exclusions(tmp_path / "exclusions")
+def test_table_by_source() -> None:
     counts = {
         Point(TOGGLE, "hw/unit.py:7", "count[0]:0->1"): 3,
         Point(TOGGLE, "hw/unit.py:7", "count[1]:0->1"): 0,
-        Point(TOGGLE, "hw/unit.py:8", "high[1]:0->1"): 0,
+        Point(TOGGLE, "hw/wires.py:8", "high[1]:0->1"): 1,
         Point(LINE, "hw/unit.py:7", "if 1"): 1,
     }
-    excluded = {point for point in counts if point in exclusions}
-    assert [point.detail for point in excluded] == ["high[1]:0->1"]
-    assert table(counts, excluded)[2:] == [
-        "| hw/unit.py | 1 | 1 | 100.0 % | 2 | 1 | 50.0 % | 1 |",
-        "| all | 1 | 1 | 100.0 % | 2 | 1 | 50.0 % | 1 |",
+    assert table(counts)[2:] == [
+        "| hw/unit.py | 1 | 1 | 100.0 % | 2 | 1 | 50.0 % |",
+        "| hw/wires.py | 0 | 0 | - | 1 | 1 | 100.0 % |",
+        "| all | 1 | 1 | 100.0 % | 3 | 2 | 66.7 % |",
     ]

