@@ -27,15 +27,19 @@ SPACE = {
 SEARCH = {"sampler": "nsga2", "trials": 6, "population": 2, "seed": 1}
 
 
-@pytest.fixture(scope="module")
-def folder(work: Path) -> Path:
-    """Results of an exploration that was not run: its figures are made up."""
+def made_up(folder: Path) -> None:
+    """Results of an exploration that was not run."""
     space = Space.from_table(SPACE)
     records = tuple(
         Record(number, point, Status.COMPLETE, "", {"top1": 90.0 + number, "cycles": 9}, "0" * 64)
         for number, point in enumerate(space.points())
     )
-    Exploration(space, records, {"version": "0", "code": "0", "seed": 0}).write(work)
+    Exploration(space, records, {"version": "0", "code": "0", "seed": 0}).write(folder)
+
+
+@pytest.fixture(scope="module")
+def folder(work: Path) -> Path:
+    made_up(work)
     return work
 
 
