@@ -16,6 +16,7 @@ from rootshift.hw.credit_queue import CreditQueue
 from rootshift.hw.gearbox import Gearbox
 from rootshift.hw.layernorm import LayerNorm
 from rootshift.hw.layernorm_statistics import LayerNormStatistics
+from rootshift.hw.log2_softmax import Log2Softmax
 from rootshift.hw.logit_writer import LogitWriter
 from rootshift.hw.mean_pool import MeanPool
 from rootshift.hw.patchify_unit import PatchifyUnit
@@ -119,6 +120,12 @@ def layernorm_statistics(bench: Bench, path: str, part: LayerNormStatistics) -> 
     under_way(bench, f"{path}radicands.", ones(inside))
 
 
+def log2_softmax(bench: Bench, path: str, part: Log2Softmax) -> None:
+    """Constants of rows have their places."""
+    inside = bench.inside(f"{path}valid") & bench.inside(f"{path}last")
+    under_way(bench, f"{path}constants.", ones(inside))
+
+
 def logit_writer(bench: Bench, path: str, part: LogitWriter) -> None:
     """A command is asked for before it is answered, and both before it ends."""
     under_way(bench, f"{path}words.", 0)
@@ -217,6 +224,7 @@ RULES: dict[type, Callable[[Bench, str, Any], None]] = {
     Gearbox: gearbox,
     LayerNorm: layernorm,
     LayerNormStatistics: layernorm_statistics,
+    Log2Softmax: log2_softmax,
     LogitWriter: logit_writer,
     MeanPool: mean_pool,
     PatchifyUnit: patchify_unit,

@@ -226,7 +226,7 @@ BOUNDED = {
     GemmUnit: 16,
     LayerNormUnit: 48,
     Sequencer: 28,
-    StoreUnit: 20,
+    StoreUnit: 12,
     WeightUnit: 20,
 }
 """Whose states are not known well enough, and cycles from the reset on."""
