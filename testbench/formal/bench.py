@@ -9,7 +9,6 @@ from amaranth.hdl import (
     Assert,
     Assume,
     Cat,
-    Cover,
     Elaboratable,
     Fragment,
     Module,
@@ -207,9 +206,7 @@ class Bench(Elaboratable):
 
     def cover(self, condition: Value) -> None:
         """Ask for a run in which the condition holds at last, with all that is assumed."""
-        if self._reach is None:
-            self.m.d.comb += Cover(condition)
-        elif self._reach == self.covers:
+        if self._reach == self.covers:
             self.m.d.comb += Assert(~condition)
         self.covers += 1
 

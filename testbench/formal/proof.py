@@ -90,7 +90,6 @@ def minisat(folder: Path, depth: int) -> str:
         "read_rtlil design.il",
         "prep -flatten -top top",
         "memory_map -formal",
-        "chformal -cover -remove",
         "chformal -lower",
         "async2sync",
         "dffunmap",

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from rootshift.artifact import Artifact
 from rootshift.config import AcceleratorConfig
 from rootshift.hw.compiler import compile_program
-from rootshift.program import IMAGE, MAP
+from rootshift.isa import COMMAND_BYTES
+from rootshift.program import IMAGE, MAP, Program
 
 from ..contract import tampering
 from ..random_model import random_artifact
@@ -32,9 +34,17 @@ class Target(NamedTuple):
     read: Callable[[bytes], Any]
 
 
+def _model() -> Artifact:
+    return random_artifact(np.random.default_rng(7))
+
+
+def _compiled() -> Program:
+    return compile_program(_model(), AcceleratorConfig.for_artifact(_model(), "4x4"))
+
+
 def artifact(folder: Path) -> Target:
     """A manifest whose digest is right."""
-    random_artifact(np.random.default_rng(7)).save(folder / "model")
+    _model().save(folder / "model")
     path = folder / "model" / tampering.MANIFEST
 
     def read(content: bytes) -> None:
@@ -46,8 +56,7 @@ def artifact(folder: Path) -> Target:
 
 def program(folder: Path) -> Target:
     """A program's map whose digest is right, of a few commands."""
-    model = random_artifact(np.random.default_rng(7))
-    files = compile_program(model, AcceleratorConfig.for_artifact(model, "4x4")).files()
+    files = _compiled().files()
     (folder / IMAGE).write_bytes(files[IMAGE])
     table = json.loads(files[MAP])
     small = table | {"commands": table["commands"][:3]}
@@ -70,17 +79,13 @@ def _sealed(content: bytes, rendered: Callable[[dict[str, Any]], bytes]) -> byte
 
 def assembly(folder: Path) -> Target:
     """Text of a program."""
-    model = random_artifact(np.random.default_rng(7))
-    files = compile_program(model, AcceleratorConfig.for_artifact(model, "4x4")).files()
-    text = b"\n".join(files["program.asm"].splitlines()[:40])
+    text = b"\n".join(_compiled().files()["program.asm"].splitlines()[:40])
     return Target(text, test_program.assembles_or_refuses)
 
 
 def command(folder: Path) -> Target:
     """Bytes of one command."""
-    model = random_artifact(np.random.default_rng(7))
-    program = compile_program(model, AcceleratorConfig.for_artifact(model, "4x4"))
-    return Target(program.image[:32], test_program.decodes_or_refuses)
+    return Target(_compiled().image[:COMMAND_BYTES], test_program.decodes_or_refuses)
 
 
 def labels(folder: Path) -> Target:
